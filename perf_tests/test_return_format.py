@@ -1,0 +1,58 @@
+"""Anti-pattern: `map_batches` returns a list of objects - Ray Data refuses it, once the pipeline runs.
+
+A batch goes in and a batch comes out: a dict of column name -> array with one entry a row. Until Ray 2.4 a
+list of objects was allowed, and old code still returns one; since 2.5 the first batch raises ValueError.
+The definition of the pipeline passes, for it is lazy: the error comes after the model has been loaded.
+"""
+
+import pytest
+
+
+class Classify:
+    def __init__(self, classifier):
+        self.classifier = classifier
+        self.model = classifier.load()
+
+    def predict(self, batch):
+        return self.classifier.predict(self.model, batch["image"])
+
+
+class ReturnsList(Classify):
+    def __call__(self, batch):
+        predictions = self.predict(batch)
+        return [
+            {"path": path, "prediction": prediction}
+            for path, prediction in zip(batch["path"], predictions, strict=True)
+        ]
+
+
+class ReturnsArrays(Classify):
+    def __call__(self, batch):
+        return {"path": batch["path"], "prediction": self.predict(batch)}
+
+
+def classify_with(udf, images, classifier):
+    from ray.data import ActorPoolStrategy
+
+    return images.read(override_num_blocks=4).map_batches(
+        udf,
+        fn_constructor_args=(classifier,),
+        batch_size=32,
+        compute=ActorPoolStrategy(size=1),
+        num_cpus=1,
+    )
+
+
+@pytest.mark.parametrize("variant", ["antipattern", "fix"])
+def test_return_format(rayperf, imagenette, classifier, variant):
+    if variant == "antipattern":
+        rayperf.raises(
+            lambda: classify_with(ReturnsList, imagenette, classifier),
+            ValueError,
+            match="Returning a list of objects from `map_batches` is not allowed",
+        )
+    else:
+        rayperf(
+            lambda: classify_with(ReturnsArrays, imagenette, classifier),
+            expected_rows=imagenette.num_images,
+        )

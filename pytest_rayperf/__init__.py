@@ -1,0 +1,6 @@
+"""pytest-rayperf: a Ray Data batch-inference pipeline that got slower is a failed test."""
+
+from pytest_rayperf._version import __version__
+from pytest_rayperf.counters import count
+
+__all__ = ["__version__", "count"]

@@ -1,0 +1,202 @@
+"""One baseline as JSON text: written with sorted keys, read strictly.
+
+Raw rounds are kept, not summaries, and each accepted session apart. Format history:
+
+1. `id`, `variant`, `environment`, `subject`, `sessions` (`recorded_at`, `commit`, `software`, `rounds`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from pytest_rayperf.errors import BaselineError
+from pytest_rayperf.results import Environment, Operator, Round, Subject
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Session:
+    """One accepted run of one benchmark."""
+
+    recorded_at: str
+    commit: str | None
+    software: Mapping[str, str | None]
+    rounds: tuple[Round, ...]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The contents of one file."""
+
+    id: str
+    variant: str | None
+    environment: Environment
+    subject: Subject
+    sessions: tuple[Session, ...]
+
+
+def to_json(baseline: Baseline) -> str:
+    """The text of the file: sorted keys, one value a line, so that git merges and diffs it well."""
+    data = {"schema_version": SCHEMA_VERSION, **asdict(replace(baseline, sessions=()))}
+    data["sessions"] = [
+        {
+            "recorded_at": session.recorded_at,
+            "commit": session.commit,
+            "software": dict(session.software),
+            "rounds": [round_to_json(round_) for round_ in session.rounds],
+        }
+        for session in baseline.sessions
+    ]
+    return json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def round_to_json(round_: Round) -> dict[str, Any]:
+    """A round as JSON's types."""
+    return {
+        "rows": round_.rows,
+        "wall_seconds": round_.wall_seconds,
+        "peak_worker_memory": round_.peak_worker_memory,
+        "counters": dict(round_.counters),
+        "operators": [asdict(operator) for operator in round_.operators],
+    }
+
+
+def read_baseline(path: Path, shown: str) -> Baseline:
+    """Read one file.
+
+    Args:
+        path: the file.
+        shown: how messages name it.
+
+    Raises:
+        BaselineError: it cannot be read, is truncated, has a newer schema, or a value of a wrong type.
+    """
+    mend = "restore it from git, or delete it and record it anew with --rayperf-update-baselines"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BaselineError(f"{shown}: cannot be read ({error})") from error
+    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError
+        raise BaselineError(f"{shown}: is not whole JSON ({error}); {mend}") from error
+    reader = _Reader(shown, mend)
+    top = reader.mapping(data, "the file")
+    version = reader.integer(top.get("schema_version"), "schema_version")
+    if version > SCHEMA_VERSION:
+        raise BaselineError(
+            f"{shown}: has schema_version {version}, this pytest-rayperf reads up to {SCHEMA_VERSION}; "
+            "upgrade pytest-rayperf"
+        )
+    return reader.baseline(top)
+
+
+class _Reader:
+    """Turns parsed JSON into dataclasses, and says where it cannot."""
+
+    def __init__(self, shown: str, mend: str) -> None:
+        self._shown, self._mend = shown, mend
+
+    def fail(self, where: str, wanted: str, found: object) -> BaselineError:
+        return BaselineError(f"{self._shown}: {where} must be {wanted}, found {found!r:.60}; {self._mend}")
+
+    def mapping(self, value: object, where: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise self.fail(where, "an object", value)
+        return value
+
+    def items(self, value: object, where: str) -> list[Any]:
+        if not isinstance(value, list) or not value:
+            raise self.fail(where, "a list that is not empty", value)
+        return value
+
+    def text(self, value: object, where: str) -> str:
+        if not isinstance(value, str):
+            raise self.fail(where, "a text", value)
+        return value
+
+    def integer(self, value: object, where: str) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise self.fail(where, "a whole number, 0 or more", value)
+        return value
+
+    def number(self, value: object, where: str) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e300:
+            raise self.fail(where, "a number, 0 or more", value)
+        return float(value)
+
+    def maybe_text(self, value: object, where: str) -> str | None:
+        return None if value is None else self.text(value, where)
+
+    def maybe_integer(self, value: object, where: str) -> int | None:
+        return None if value is None else self.integer(value, where)
+
+    def maybe_number(self, value: object, where: str) -> float | None:
+        return None if value is None else self.number(value, where)
+
+    def baseline(self, top: dict[str, Any]) -> Baseline:
+        sessions = self.items(top.get("sessions"), "sessions")
+        return Baseline(
+            id=self.text(top.get("id"), "id"),
+            variant=self.maybe_text(top.get("variant"), "variant"),
+            environment=Environment(**self.record(Environment, top, "environment")),
+            subject=Subject(**self.record(Subject, top, "subject")),
+            sessions=tuple(self.session(s, f"sessions[{i}]") for i, s in enumerate(sessions)),
+        )
+
+    def session(self, value: object, where: str) -> Session:
+        data = self.mapping(value, where)
+        software = self.mapping(data.get("software"), f"{where}.software")
+        rounds = self.items(data.get("rounds"), f"{where}.rounds")
+        return Session(
+            recorded_at=self.text(data.get("recorded_at"), f"{where}.recorded_at"),
+            commit=self.maybe_text(data.get("commit"), f"{where}.commit"),
+            software={k: self.maybe_text(v, f"{where}.software.{k}") for k, v in software.items()},
+            rounds=tuple(self.round(r, f"{where}.rounds[{i}]") for i, r in enumerate(rounds)),
+        )
+
+    def round(self, value: object, where: str) -> Round:
+        data = self.mapping(value, where)
+        counters = self.mapping(data.get("counters"), f"{where}.counters")
+        operators = data.get("operators")
+        if not isinstance(operators, list):
+            raise self.fail(f"{where}.operators", "a list", operators)
+        wall = self.number(data.get("wall_seconds"), f"{where}.wall_seconds")
+        if wall <= 0:
+            raise self.fail(f"{where}.wall_seconds", "above 0", wall)
+        return Round(
+            rows=self.integer(data.get("rows"), f"{where}.rows"),
+            wall_seconds=wall,
+            peak_worker_memory=self.maybe_integer(
+                data.get("peak_worker_memory"), f"{where}.peak_worker_memory"
+            ),
+            counters={k: self.integer(v, f"{where}.counters.{k}") for k, v in counters.items()},
+            operators=tuple(self.operator(o, f"{where}.operators[{i}]") for i, o in enumerate(operators)),
+        )
+
+    def operator(self, value: object, where: str) -> Operator:
+        return Operator(**self.record(Operator, {"it": value}, "it", where))
+
+    _BY_ANNOTATION: Mapping[str, str] = {
+        "str": "text",
+        "str | None": "maybe_text",
+        "int": "integer",
+        "int | None": "maybe_integer",
+        "float | None": "maybe_number",
+    }
+
+    def record(
+        self, kind: type[Any], parent: dict[str, Any], key: str, where: str | None = None
+    ) -> dict[str, Any]:
+        """The fields of the flat dataclass `kind`, checked by their annotations."""
+        where = where or key
+        data = self.mapping(parent.get(key), where)
+        return {
+            field.name: getattr(self, self._BY_ANNOTATION[str(field.type)])(
+                data.get(field.name), f"{where}.{field.name}"
+            )
+            for field in fields(kind)
+        }

@@ -1,0 +1,165 @@
+"""The baseline files: `DIR/<environment>/<slug>.json`, one a benchmark, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock
+
+from pytest_rayperf.baseline_format import Baseline, Session, read_baseline, to_json
+from pytest_rayperf.errors import BaselineError
+from pytest_rayperf.results import Benchmark, Environment, Subject
+from pytest_rayperf.verdict import Reference, ReferenceSession
+
+
+class BaselineStore:
+    """The folder of baselines of one environment, and its neighbours' of other environments.
+
+    Args:
+        folder: `--rayperf-baselines`.
+        environment: whose baselines are compared with and written.
+        shown_from: the folder that file names are shown relative to.
+    """
+
+    def __init__(self, folder: Path, environment: Environment, shown_from: Path) -> None:
+        self.folder = folder
+        self.environment = environment
+        self._shown_from = shown_from
+
+    def path(self, slug: str) -> Path:
+        """Where the baseline of `slug` is, or would be."""
+        return self.folder / self.environment.id / f"{slug}.json"
+
+    def shown(self, path: Path) -> str:
+        """`path` as messages name it."""
+        try:
+            return path.relative_to(self._shown_from).as_posix()
+        except ValueError:
+            return path.as_posix()
+
+    def load(self, slug: str) -> Baseline | None:
+        """The baseline of `slug` in this environment, None if there is none.
+
+        Raises:
+            BaselineError: the file cannot be read or is not what a baseline must be.
+        """
+        path = self.path(slug)
+        return read_baseline(path, self.shown(path)) if path.is_file() else None
+
+    def reference(self, slug: str, id: str) -> Reference | None:
+        """The baseline of `slug` as the verdict wants it.
+
+        Raises:
+            BaselineError: as `load`, or the file belongs to another test.
+        """
+        baseline = self.load(slug)
+        if baseline is None:
+            return None
+        shown = self.shown(self.path(slug))
+        if baseline.id != id:
+            raise BaselineError(
+                f"{shown}: is the baseline of {baseline.id!r}, not of {id!r}; if the test was renamed, "
+                "rename the file and its 'id', or delete it and record it anew"
+            )
+        return _reference(baseline, shown)
+
+    def elsewhere(self, slug: str, id: str) -> Reference | None:
+        """The baseline of `slug` in the first other environment that has one, for what carries over."""
+        for path in sorted(self.folder.glob(f"*/{slug}.json")):
+            if path.parent.name != self.environment.id:
+                baseline = read_baseline(path, self.shown(path))
+                if baseline.id == id:
+                    return _reference(baseline, self.shown(path))
+        return None
+
+    def all(self) -> Iterator[tuple[Path, Baseline]]:
+        """Every baseline of this environment.
+
+        Raises:
+            BaselineError: at the first file that is broken.
+        """
+        for path in sorted((self.folder / self.environment.id).glob("*.json")):
+            yield path, read_baseline(path, self.shown(path))
+
+    def check(self) -> None:
+        """Read every baseline of every environment, so that a broken one stops the run before it starts.
+
+        Raises:
+            BaselineError: at the first file that is broken, or if the folder is a file.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise BaselineError(f"--rayperf-baselines {self.shown(self.folder)}: is a file, not a folder")
+        for path in sorted(self.folder.glob("*/*.json")):
+            read_baseline(path, self.shown(path))
+
+    def check_writable(self) -> None:
+        """Make this environment's folder and a file in it, and remove the file.
+
+        Raises:
+            BaselineError: that cannot be done.
+        """
+        folder = self.path("any").parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise BaselineError(
+                f"--rayperf-baselines {self.shown(folder)}: cannot be written ({error}); "
+                "--rayperf-update-baselines needs a folder that it may write"
+            ) from error
+
+    def accept(self, benchmark: Benchmark, subject: Subject, session: Session, *, anew: bool) -> Path:
+        """Add `session` to the benchmark's baseline, and return the file.
+
+        Sessions of another subject cannot be compared with this one and are dropped; so are all earlier
+        ones where `anew` is set: a change that was accepted makes the old speed history, and git keeps it.
+
+        Raises:
+            BaselineError: the file there is broken, or cannot be written.
+        """
+        path = self.path(benchmark.slug)
+        with _lock_for(path):  # two runs at once add two sessions, neither loses the other's
+            old = self.load(benchmark.slug)
+            kept: tuple[Session, ...] = ()
+            if old is not None and old.subject == subject and not anew:
+                kept = old.sessions
+            new = Baseline(benchmark.id, benchmark.variant, self.environment, subject, (*kept, session))
+            _write_whole(path, to_json(new), self.shown(path))
+        return path
+
+
+def _reference(baseline: Baseline, shown: str) -> Reference:
+    sessions = tuple(ReferenceSession(s.rounds, s.software) for s in baseline.sessions)
+    return Reference(shown, baseline.subject, sessions)
+
+
+def _lock_for(path: Path) -> FileLock:
+    """A lock for one file, kept out of the folder that git tracks."""
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    return FileLock(Path(tempfile.gettempdir()) / f"pytest-rayperf-{digest}.lock")
+
+
+def _write_whole(path: Path, text: str, shown: str) -> None:
+    """Write beside it and rename over it, so that a reader sees the old file or the new one."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)  # a temporary file is the owner's alone; this one is everybody's to read
+        temporary.replace(path)
+    except OSError as error:
+        raise BaselineError(f"{shown}: cannot be written ({error}); the old file is as it was") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,144 @@
+"""The Ray cluster of a run: started here and stopped whole, or attached to and left as it was."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from pytest_rayperf.counters import start_tally
+from pytest_rayperf.errors import ConfigurationError
+from pytest_rayperf.monitors.system import local_raylets
+
+_GRACE_S = 10.0
+"""How long Ray's processes have to end by themselves once the cluster is shut down."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running cluster.
+
+    Attributes:
+        address: where it can be attached to.
+        started_here: False for a cluster that was there before, which is left running.
+        resources: its totals, `CPU`, `GPU`, `memory` and `object_store_memory` (bytes) among them.
+        nodes: how many nodes are alive.
+        raylet_pids: the local nodes' raylet processes, whose children the workers are.
+        tally: the counting actor's handle.
+    """
+
+    address: str
+    started_here: bool
+    resources: Mapping[str, float]
+    nodes: int
+    raylet_pids: tuple[int, ...]
+    tally: Any
+
+    @property
+    def num_cpus(self) -> int:
+        """CPUs that Ray may schedule."""
+        return int(self.resources.get("CPU", 0))
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs that Ray may schedule."""
+        return int(self.resources.get("GPU", 0))
+
+    def wait_until_idle(self, seconds: float = _GRACE_S) -> bool:
+        """Wait until the last round's actors have given their CPUs back; False if they did not in time."""
+        import ray
+
+        deadline = time.monotonic() + seconds
+        while ray.available_resources().get("CPU", 0) < self.num_cpus:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
+
+
+def open_cluster(address: str | None) -> Cluster:
+    """Start a local cluster, or attach to the one at `address`.
+
+    Ray Data's progress bars and its log lines on the console are turned off, for the terminal is pytest's.
+
+    Raises:
+        ConfigurationError: there is no cluster at `address`, or Ray runs in this process already.
+    """
+    import ray
+
+    if ray.is_initialized():
+        raise ConfigurationError(
+            "Ray runs in this process already: call ray.shutdown() before the first rayperf test, "
+            "or give the cluster's address with --rayperf-address"
+        )
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        options["include_dashboard"] = False
+    else:
+        options["address"] = address
+    try:
+        with _without_rays_own_warnings():
+            context = ray.init(**options)
+    except (ConnectionError, ValueError, OSError, RuntimeError) as error:
+        if address is None:
+            raise
+        raise ConfigurationError(
+            f"--rayperf-address {address}: no Ray cluster can be attached to there ({error}); "
+            "start one with `ray start --head`, or leave the option out to have one started"
+        ) from error
+    try:
+        _quieten()
+        gcs_address = str(ray.get_runtime_context().gcs_address)
+        return Cluster(
+            address=gcs_address or str(context.address_info["address"]),
+            started_here=address is None,
+            resources=dict(ray.cluster_resources()),
+            nodes=sum(1 for node in ray.nodes() if node["Alive"]),
+            raylet_pids=local_raylets(gcs_address),
+            tally=start_tally(),
+        )
+    except BaseException:
+        ray.shutdown()  # half a cluster is nobody's: not left behind
+        raise
+
+
+def close_cluster(cluster: Cluster, *, kill: Callable[[psutil.Process], None] | None = None) -> None:
+    """Shut down what was started here; detach from what was not.
+
+    Processes of the cluster that outlive Ray's own shutdown by 10 s are killed: none of ours is left.
+    """
+    import ray
+
+    ours = psutil.Process().children(recursive=True) if cluster.started_here else []
+    if not cluster.started_here:
+        ray.kill(cluster.tally)
+    ray.shutdown()
+    _, alive = psutil.wait_procs(ours, timeout=_GRACE_S)
+    for process in alive:
+        (kill or psutil.Process.kill)(process)
+    psutil.wait_procs(alive, timeout=_GRACE_S)
+
+
+@contextmanager
+def _without_rays_own_warnings() -> Iterator[None]:
+    """Ray warns of its own defaults (FutureWarning in `init` of 2.51, DeprecationWarning when 2.60 makes its
+    DataContext); a user whose pytest turns warnings into errors could not even start it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
+def _quieten() -> None:
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    with _without_rays_own_warnings():
+        context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False

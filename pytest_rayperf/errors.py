@@ -1,0 +1,27 @@
+"""The errors of the core. `plugin.py` alone turns them into pytest's."""
+
+from __future__ import annotations
+
+
+class RayperfError(Exception):
+    """Base of every error that pytest-rayperf raises on purpose; its text says what to do."""
+
+
+class ConfigurationError(RayperfError):
+    """An option, a data source, a checkpoint or a baseline cannot be used: exit status 4."""
+
+
+class BaselineError(ConfigurationError):
+    """A baseline file is truncated, of another schema, or holds a wrong type."""
+
+
+class PipelineError(RayperfError):
+    """A pipeline returned what cannot be measured: neither a dataset nor a row count, say."""
+
+
+class UsageInTestError(RayperfError):
+    """A test uses the `rayperf` fixture in a way that it does not allow."""
+
+
+class GateFailure(RayperfError):
+    """The verdict fails the test; the text is the report, one line a metric."""

@@ -1,0 +1,157 @@
+"""Rounds in turn, until nothing more can be learnt. The clock and the executor are passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, Protocol
+
+from pytest_rayperf.results import Round
+
+Pipeline = Callable[[], Any]
+Outputs = Mapping[str, Any]
+"""Column name -> NumPy array, one entry a row."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """A round, and the rows that it gave where they were asked for."""
+
+    round: Round
+    outputs: Outputs | None = None
+
+
+class Executor(Protocol):
+    """Runs a pipeline once."""
+
+    def run(self, pipeline: Pipeline, *, keep_outputs: bool, on_rows: Callable[[int], None]) -> Execution:
+        """Execute from the call of `pipeline` to its last row.
+
+        `on_rows` hears the number of rows so far, now and then.
+        """
+        ...
+
+    def shipping(self, modules: Iterable[ModuleType]) -> AbstractContextManager[None]:
+        """While it is open, pipelines may use functions of these modules, which workers cannot import."""
+        ...
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When to look at the data and when to stop.
+
+    Args:
+        looks: numbers of rounds, ascending; the last one is the most that are measured.
+        max_seconds: no further round is started after this long, once there are `looks[0]` rounds.
+        warm_ups: rounds before, not counted: they fill page caches and start Ray's task workers.
+    """
+
+    looks: tuple[int, ...]
+    max_seconds: float
+    warm_ups: int = 1
+
+
+@dataclass
+class Samples:
+    """What was measured so far: it is filled as the rounds end, so that an interrupt leaves it usable."""
+
+    rounds: dict[str, list[Round]] = field(default_factory=dict)
+    outputs: dict[str, Outputs] = field(default_factory=dict)
+
+    @property
+    def pairs(self) -> int:
+        """How many rounds every variant has."""
+        return min((len(rounds) for rounds in self.rounds.values()), default=0)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a measurement is. `number` counts from 1; 0 is the warm-up."""
+
+    variant: str
+    number: int
+    rows: int
+    seconds: float
+    rounds: tuple[Round, ...]
+
+
+def take_turns(names: list[str]) -> Iterator[str]:
+    """A, B, B, A, A, B, B, A, ...: a drift of the machine hits both variants alike.
+
+    (The "ABBA" design, against linear trends; Cox, "Planning of Experiments", 1958, ch. 14.)
+    """
+    forward = True
+    while True:
+        yield from names if forward else reversed(names)
+        forward = not forward
+
+
+def measure(
+    pipelines: Mapping[str, Pipeline],
+    executor: Executor,
+    schedule: Schedule,
+    samples: Samples,
+    *,
+    clock: Callable[[], float],
+    settled: Callable[[Samples], bool],
+    accept_outputs: Callable[[Samples], bool],
+    on_progress: Callable[[Progress], None],
+) -> None:
+    """Fill `samples` with the rounds of each variant.
+
+    First comes a warm-up of every variant, whose outputs are kept; where `accept_outputs` refuses them,
+    nothing is timed. Then the variants take turns. After each look of the schedule `settled` says whether to
+    go on.
+
+    Raises:
+        Exception: whatever a pipeline or Ray raised; the rounds that ended before are in `samples`.
+    """
+    start = clock()
+
+    def run(name: str, number: int, keep_outputs: bool) -> Execution:
+        began = clock()
+
+        def on_rows(rows: int) -> None:
+            done = tuple(samples.rounds[name])
+            on_progress(Progress(name, number, rows, clock() - began, done))
+
+        on_rows(0)
+        return executor.run(pipelines[name], keep_outputs=keep_outputs, on_rows=on_rows)
+
+    compare = len(pipelines) > 1
+    for name in pipelines:
+        samples.rounds[name] = []
+    for warm_up in range(schedule.warm_ups):
+        for name in pipelines:
+            keep = compare and warm_up == 0
+            execution = run(name, 0, keep)
+            if keep and execution.outputs is not None:
+                samples.outputs[name] = execution.outputs
+    if not accept_outputs(samples):
+        return
+    samples.outputs.clear()
+
+    budget = schedule.max_seconds * len(pipelines)
+    for name in take_turns(list(pipelines)):
+        finished = all(len(r) == samples.pairs for r in samples.rounds.values())
+        if finished and _enough(samples, schedule, clock() - start, budget, settled):
+            return
+        number = len(samples.rounds[name]) + 1
+        samples.rounds[name].append(run(name, number, keep_outputs=False).round)
+
+
+def _enough(
+    samples: Samples,
+    schedule: Schedule,
+    elapsed: float,
+    budget: float,
+    settled: Callable[[Samples], bool],
+) -> bool:
+    done = samples.pairs
+    if done < schedule.looks[0]:
+        return False
+    if done >= schedule.looks[-1] or elapsed >= budget:
+        return True
+    return done in schedule.looks and settled(samples)

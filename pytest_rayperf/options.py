@@ -1,0 +1,261 @@
+"""Command line and ini file -> one frozen `Options`. All their validation is here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_rayperf.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import pytest
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Sizes of a run. `passes`: how often a suite's round reads each image."""
+
+    name: str
+    model: str
+    images: int
+    passes: int
+
+
+PROFILES = {
+    # 64 images take mobilenet_v3_small 0.6 s on 2 cores, and the pool's start 5 s: so several passes.
+    "quick": Profile("quick", "mobilenet_v3_small", 64, 8),
+    "standard": Profile("standard", "resnet50", 96, 1),
+    "full": Profile("full", "resnet50", 5_000, 1),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for, checked. The fields are the options of `pytest --help`."""
+
+    active: bool
+    gate: bool
+    strict: bool
+    profile: Profile
+    images: int | None
+    model: str
+    data: str
+    weights: str
+    address: str | None
+    baselines: Path
+    update_baselines: bool
+    max_slowdown: float
+    alpha: float
+    min_rounds: int
+    max_rounds: int
+    max_time: float
+    json: Path | None
+
+
+_FLAGS = {
+    "": (
+        "Run the performance tests, and only them: starts Ray, measures, compares with the baselines. "
+        "Without it they are skipped."
+    ),
+    "gate": (
+        "For CI: no-baseline, incomparable and invalid fail too. inconclusive is said loudly and does not "
+        "fail, for red must mean slower."
+    ),
+    "strict": "With --rayperf-gate: inconclusive fails as well.",
+    "update-baselines": "Add this run to the baselines, and fail nothing for being slower.",
+}
+
+_VALUES: dict[str, tuple[str, str]] = {
+    "profile": (
+        "NAME",
+        "Sizes: quick (default: mobilenet_v3_small, 64 images read in several passes, minutes on 2 cores), "
+        "standard (resnet50, 96 images) or full (resnet50, 5,000 images, for a GPU).",
+    ),
+    "images": ("N", "How many images, instead of the profile's number."),
+    "model": ("NAME", "Any torchvision classification model, instead of the profile's."),
+    "data": (
+        "SOURCE",
+        "synthetic (default: made here, offline), imagenette (through torchvision, downloaded once), a "
+        "folder of images, or a URI that Ray Data reads.",
+    ),
+    "weights": (
+        "W",
+        "random (default: seeded, saved once, loaded as a real checkpoint), imagenet (torchvision's) or a "
+        "state_dict file.",
+    ),
+    "address": ("A", "Attach to the Ray cluster at A and leave it running. Default: start a local one."),
+    "baselines": ("DIR", "Where the baselines are. Default: baselines"),
+    "max-slowdown": ("X", "The slowdown, as a factor, that counts as a regression. Default: 1.10"),
+    "alpha": ("P", "The chance that a whole run raises any false alarm. Default: 0.01"),
+    "min-rounds": ("N", "Rounds before the first look at a benchmark. Default: 3"),
+    "max-rounds": ("N", "Rounds after which measuring stops, decided or not. Default: 20"),
+    "max-time": ("S", "Seconds a benchmark after which no further round starts. Default: 120"),
+    "json": ("PATH", "Write the report there, as JSON."),
+}
+
+
+def _dest(name: str) -> str:
+    return "rayperf" + (f"_{name.replace('-', '_')}" if name else "")
+
+
+def _flag(name: str) -> str:
+    return "--rayperf" + (f"-{name}" if name else "")
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare every option and its ini twin (`--rayperf-max-slowdown`: `rayperf_max_slowdown`)."""
+    group = parser.getgroup("rayperf", "performance tests of Ray Data batch inference")
+    for name, text in _FLAGS.items():
+        group.addoption(_flag(name), action="store_true", default=None, dest=_dest(name), help=_escape(text))
+        parser.addini(_dest(name), f"As {_flag(name)}.", type="bool", default=False)
+    for name, (metavar, text) in _VALUES.items():
+        group.addoption(_flag(name), metavar=metavar, default=None, dest=_dest(name), help=_escape(text))
+        parser.addini(_dest(name), f"As {_flag(name)}.", type="string", default="")
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def is_active(config: pytest.Config) -> bool:
+    """Whether the performance tests run, without looking at any other option."""
+    return _switch(config, "")
+
+
+def given_without_switch(config: pytest.Config) -> str | None:
+    """A flag given on the command line without --rayperf: a CI job that forgot it would pass unmeasured."""
+    if is_active(config):
+        return None
+    return next((_flag(n) for n in _FLAGS if n and config.getoption(_dest(n), None)), None)
+
+
+def read_options(config: pytest.Config) -> Options:
+    """Read and check everything.
+
+    Raises:
+        ConfigurationError: a value out of range or options that exclude each other; it names the option.
+    """
+    read = _Values(config)
+    profile_name = read.text("profile") or "quick"
+    profile = PROFILES.get(profile_name)
+    if profile is None:
+        raise ConfigurationError(
+            f"{read.where('profile')} {profile_name!r}: must be one of {', '.join(PROFILES)}"
+        )
+    options = Options(
+        active=_switch(config, ""),
+        gate=_switch(config, "gate"),
+        strict=_switch(config, "strict"),
+        profile=profile,
+        images=read.number("images", int, None, lambda n: n >= 1, "a whole number, 1 or more"),
+        model=read.text("model") or profile.model,
+        data=read.data() or "synthetic",
+        weights=read.weights() or "random",
+        address=read.text("address"),
+        baselines=read.path("baselines") or config.rootpath / "baselines",
+        update_baselines=_switch(config, "update-baselines"),
+        max_slowdown=read.number(
+            "max-slowdown", float, 1.10, lambda x: 1 < x <= 100, "a factor above 1, such as 1.10"
+        ),
+        alpha=read.number(
+            "alpha", float, 0.01, lambda p: 0 < p <= 0.5, "a probability above 0 and up to 0.5"
+        ),
+        min_rounds=read.number("min-rounds", int, 3, lambda n: n >= 1, "a whole number, 1 or more"),
+        max_rounds=read.number("max-rounds", int, 20, lambda n: n >= 1, "a whole number, 1 or more"),
+        max_time=read.number("max-time", float, 120.0, lambda s: 0 < s < 1e9, "seconds, above 0"),
+        json=read.path("json"),
+    )
+    _check_together(config, options, read)
+    return options
+
+
+def _check_together(config: pytest.Config, options: Options, read: _Values) -> None:
+    if options.min_rounds > options.max_rounds:
+        raise ConfigurationError(
+            f"{read.where('min-rounds')} {options.min_rounds}: must not be above "
+            f"{read.where('max-rounds')} {options.max_rounds}"
+        )
+    if options.strict and not options.gate:
+        raise ConfigurationError(f"{read.where('strict')}: goes with --rayperf-gate; add that")
+    if options.update_baselines and options.gate:
+        raise ConfigurationError(
+            f"{read.where('update-baselines')}: cannot go with {read.where('gate')}: one accepts what the "
+            "other checks; drop one of them"
+        )
+    workers = getattr(config.option, "numprocesses", None)
+    if not options.active:
+        return
+    if workers or getattr(config.option, "tx", None) or hasattr(config, "workerinput"):
+        raise ConfigurationError(
+            f"-n {workers or ''}: performance tests share the machine's cores and cannot run in parallel; "
+            "run pytest --rayperf with -n 0 or -p no:xdist"
+        )
+    if options.json is not None and not options.json.parent.is_dir():
+        raise ConfigurationError(
+            f"{read.where('json')} {options.json}: the folder {options.json.parent} does not exist; make it"
+        )
+
+
+def _switch(config: pytest.Config, name: str) -> bool:
+    given = config.getoption(_dest(name), None)
+    return bool(config.getini(_dest(name)) if given is None else given)
+
+
+class _Values:
+    """Reads an option, or its ini twin, and remembers which of the two to name in an error."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def where(self, name: str) -> str:
+        dest = _dest(name)
+        from_ini = self._config.getoption(dest, None) is None and self._config.getini(dest)
+        return f"ini option {dest}" if from_ini else _flag(name)
+
+    def text(self, name: str) -> str | None:
+        given = self._config.getoption(_dest(name), None)
+        value = given if given is not None else self._config.getini(_dest(name))
+        if given == "":
+            raise ConfigurationError(f"{_flag(name)}: needs a value, got an empty one")
+        return str(value) if value else None
+
+    def number(
+        self,
+        name: str,
+        kind: type[Any],
+        default: Any,
+        fits: Callable[[Any], bool],
+        wanted: str,
+    ) -> Any:
+        text = self.text(name)
+        if text is None:
+            return default
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not fits(value):
+            raise ConfigurationError(f"{self.where(name)} {text!r}: must be {wanted}")
+        return value
+
+    def path(self, name: str) -> Path | None:
+        """A path: of the command line from where pytest was started, of the ini file from its folder."""
+        text = self.text(name)
+        if text is None:
+            return None
+        given = self._config.getoption(_dest(name), None) is not None
+        inipath = self._config.inipath
+        ini_folder = inipath.parent if inipath else self._config.rootpath
+        return (self._config.invocation_params.dir if given else ini_folder) / Path(text).expanduser()
+
+    def data(self) -> str | None:
+        text = self.text("data")
+        if text is None or text in ("synthetic", "imagenette") or "://" in text:
+            return text
+        return str(self.path("data"))
+
+    def weights(self) -> str | None:
+        text = self.text("weights")
+        return text if text in (None, "random", "imagenet") else str(self.path("weights"))

@@ -1,0 +1,106 @@
+"""Whether two variants computed the same: the same rows, in any order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_rayperf.measurement import Outputs
+
+RELATIVE = 1e-3
+ABSOLUTE = 1e-5
+"""Floats may differ by rounding: a convolution sums in another order for another batch size."""
+
+
+def difference(one: Outputs, other: Outputs, columns: tuple[str, ...] | None = None) -> str | None:
+    """The first difference in words, None where there is none.
+
+    Integers, booleans, texts, bytes and times must be equal; floats within a relative 1e-3 and an absolute
+    1e-5. Rows are matched by their exact columns (texts first, so by path), floats breaking ties.
+
+    Args:
+        one, other: column name -> array of N rows (any trailing shape).
+        columns: compare these only; by default all, and both must have the same ones.
+    """
+    names = columns or tuple(sorted(set(one) | set(other)))
+    for name in names:
+        if name not in one or name not in other:
+            side = "the anti-pattern" if name not in one else "the fix"
+            return f"column {name!r} is missing in {side} (columns to compare: outputs=(...))"
+    counts = [len(next(iter(side.values()), ())) for side in (one, other)]
+    if counts[0] != counts[1]:
+        return f"{counts[0]} rows in the anti-pattern, {counts[1]} in the fix"
+    left, right = (_canonical({name: side[name] for name in names}) for side in (one, other))
+    for name in sorted(names, key=lambda n: _rank(left[n])):
+        text = _column_difference(name, left, right)
+        if text:
+            return text
+    return None
+
+
+def _canonical(columns: dict[str, Any]) -> dict[str, NDArray[Any]]:
+    """Flat, comparable columns, with the rows sorted."""
+    flat = {name: _flatten(np.asarray(values)) for name, values in columns.items()}
+    ordered = sorted(flat, key=lambda name: (_rank(flat[name]), name))
+    keys = [key for name in reversed(ordered) for key in _sort_keys(flat[name])]
+    order = np.lexsort(keys) if keys else slice(None)
+    return {name: values[order] for name, values in flat.items()}
+
+
+def _flatten(values: NDArray[Any]) -> NDArray[Any]:
+    if values.dtype == object:
+        return np.array([_scalar(value) for value in values], dtype=str)
+    if values.ndim == 1:
+        return values
+    rows = values.reshape(len(values), -1)
+    if rows.dtype.kind == "f":
+        return rows
+    return np.array([row.tobytes().hex() for row in rows], dtype=str)
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype}{value.shape}{value.tolist()!r}"
+    return value if isinstance(value, str) else repr(value)
+
+
+def _rank(values: NDArray[Any]) -> int:
+    return {"U": 0, "S": 0, "f": 2}.get(values.dtype.kind, 1)
+
+
+def _sort_keys(values: NDArray[Any]) -> list[NDArray[Any]]:
+    if values.dtype.kind == "f":
+        # Rounded, so that two floats that count as equal do not order their rows differently.
+        summary = values if values.ndim == 1 else values.sum(axis=1)
+        return [np.round(summary.astype(np.float64), 2)]
+    return [values]
+
+
+def _column_difference(
+    name: str, left: dict[str, NDArray[Any]], right: dict[str, NDArray[Any]]
+) -> str | None:
+    a, b = left[name], right[name]
+    if a.shape[1:] != b.shape[1:]:
+        return f"column {name!r} has shape {a.shape[1:]} a row in one variant, {b.shape[1:]} in the other"
+    if a.dtype.kind == "f" and b.dtype.kind == "f":
+        same = np.isclose(a, b, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True)
+        same = same if same.ndim == 1 else same.all(axis=1)
+    elif (a.dtype.kind in "US") != (b.dtype.kind in "US"):
+        return f"column {name!r} is {a.dtype} in the anti-pattern, {b.dtype} in the fix"
+    else:
+        same = np.asarray(a == b)
+    if same.all():
+        return None
+    row = int(np.flatnonzero(~same)[0])
+    where = next((f" of {left[n][row]}" for n in left if n != name and _rank(left[n]) == 0), "")
+    return (
+        f"column {name!r} differs in {int((~same).sum())} of {len(same)} rows, first{where}: "
+        f"{_brief(a[row])} in the anti-pattern, {_brief(b[row])} in the fix"
+    )
+
+
+def _brief(value: Any) -> str:
+    text = repr(value.item() if isinstance(value, np.generic) else value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,265 @@
+"""pytest's hooks, each a few lines. Without --rayperf nothing heavy is imported from here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from pytest_rayperf.errors import ConfigurationError, GateFailure, RayperfError
+from pytest_rayperf.feed import ReplayTimer
+from pytest_rayperf.fixtures import (
+    _rayperf_executor,
+    classifier,
+    features,
+    gpu_monitor,
+    imagenette,
+    ray_cluster,
+    rayperf,
+    system_monitor,
+)
+from pytest_rayperf.options import add_options, given_without_switch, is_active, read_options
+from pytest_rayperf.progress import ProgressLine
+from pytest_rayperf.resources import Resources, is_performance_test, resources_key, timer_key
+
+__all__ = [
+    "_rayperf_executor",
+    "classifier",
+    "features",
+    "gpu_monitor",
+    "imagenette",
+    "ray_cluster",
+    "rayperf",
+    "system_monitor",
+]
+
+_MARK = (
+    "rayperf(max_slowdown, min_throughput): a performance test with limits of its own. max_slowdown: the "
+    "factor that counts as a regression (default: --rayperf-max-slowdown). min_throughput: rows/s below "
+    "which it fails, with or without a baseline. Tests that use the fixture rayperf need no mark."
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options."""
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Check the options, and register the feature only where it is asked for."""
+    config.addinivalue_line("markers", _MARK)
+    try:
+        options = read_options(config)
+        idle = given_without_switch(config)
+    except ConfigurationError as error:
+        raise pytest.UsageError(str(error)) from None
+    if idle:
+        raise pytest.UsageError(f"{idle}: does nothing without --rayperf; add that")
+    terminal = _Terminal(config) if options.active and config.get_verbosity() >= 0 else None
+    config.stash[resources_key] = Resources(options, ProgressLine(terminal), config.rootpath)
+    if options.active:
+        config.pluginmanager.register(_ActivePlugin(config), "rayperf-active")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip the performance tests without --rayperf; with it, drop all others."""
+    if not is_active(config):
+        skip = pytest.mark.skip(reason="performance test: runs with --rayperf")
+        for item in items:
+            if is_performance_test(item):
+                item.add_marker(skip)
+        return
+    others = [item for item in items if not is_performance_test(item)]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if is_performance_test(item)]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give a performance test's `benchmark` fixture a timer that tells the rounds measured elsewhere."""
+    if "rayperf" not in getattr(item, "fixturenames", ()):
+        return
+    item.stash[timer_key] = timer = ReplayTimer()
+    own = item.get_closest_marker("benchmark")
+    kwargs = {**(own.kwargs if own else {}), "timer": timer}
+    item.add_marker(pytest.mark.benchmark(**kwargs), append=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Turn the core's errors into pytest's."""
+    try:
+        return (yield)
+    except GateFailure as failure:
+        raise pytest.fail.Exception(str(failure), pytrace=False) from None
+    except RayperfError as error:
+        raise pytest.fail.Exception(f"{type(error).__name__}: {error}", pytrace=False) from None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: Any, request: Any) -> Generator[None, Any, Any]:
+    """An option that shows itself unusable in a fixture (no cluster at the address) ends the run."""
+    try:
+        return (yield)
+    except ConfigurationError as error:
+        raise pytest.exit.Exception(f"ERROR: {error}", returncode=pytest.ExitCode.USAGE_ERROR) from None
+
+
+class _ActivePlugin:
+    """The hooks that matter only with --rayperf."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._resources = config.stash[resources_key]
+        _quieten_pytest_benchmark(config)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Find everything that is unusable before the first round."""
+        if session.config.option.collectonly:
+            return
+        try:
+            self._resources.prepare(session.items)
+        except ConfigurationError as error:
+            raise pytest.UsageError(str(error)) from None
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take the live line away before pytest writes its own."""
+        if report.when == "call":
+            self._resources.progress.done()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """Put the verdict into the report, and so into JUnit."""
+        report = yield
+        if report.when == "call":
+            for benchmark in self._resources.record().benchmarks:
+                if benchmark.id == item.nodeid:
+                    suffix = f"_{benchmark.variant}" if benchmark.variant else ""
+                    report.user_properties.append((f"rayperf_verdict{suffix}", benchmark.verdict.status))
+        return report
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the report, also of a run that failed or was interrupted."""
+        path = self._resources.options.json
+        if path is None or not self._resources.record.cache_info().currsize:
+            return
+        from pytest_rayperf.reports import json as json_report
+
+        try:
+            path.write_text(json_report.render(self._resources.run()), encoding="utf-8")
+        except OSError as error:
+            message = f"--rayperf-json {path}: cannot be written ({error})"
+            self._resources.record().notes.append(message)
+            session.exitstatus = session.exitstatus or pytest.ExitCode.INTERNAL_ERROR
+
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter, config: pytest.Config
+    ) -> None:
+        """Print the table."""
+        if not self._resources.record.cache_info().currsize:
+            return
+        record = self._resources.record()
+        if record.benchmarks:
+            _write_summary(terminalreporter, self._resources)
+        for name in self._gone():
+            terminalreporter.write_line(f"baseline without a test: {name}; delete it, or restore the test")
+        for line in record.notes:
+            terminalreporter.write_line(line, red=True)
+
+    def _gone(self) -> list[str]:
+        session_items = getattr(self, "_collected", None)
+        if session_items is None:
+            return []
+        root = self._config.rootpath
+        return self._resources.record().gone(session_items, lambda file: (root / file).is_file())
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Remember a whole-suite run's tests: only then can a baseline be told to be left over."""
+        option = session.config.option
+        whole = not (option.keyword or option.markexpr or getattr(option, "lf", False))
+        if whole and not any("::" in str(arg) for arg in session.config.args):
+            self._collected = {item.nodeid for item in session.items}
+
+
+def _write_summary(terminal: pytest.TerminalReporter, resources: Resources) -> None:
+    from pytest_rayperf.reports import terminal as report
+
+    run = resources.run()
+    terminal.section("rayperf")
+    for line in report.table(run).splitlines():
+        terminal.write_line(line)
+    for title, lines in (("duels", report.duel_lines(run)), ("verdicts", report.reasons(run))):
+        if lines:
+            terminal.write_line("")
+            terminal.write_line(f"{title}:")
+            for line in lines:
+                terminal.write_line(f"  {line}")
+    terminal.write_line("")
+    for name in resources.record().accepted:
+        terminal.write_line(f"baseline written: {name}")
+    terminal.write_line(report.closing(run))
+
+
+def _quieten_pytest_benchmark(config: pytest.Config) -> None:
+    """Our table has what pytest-benchmark's would say, unless something was asked of it."""
+    given = vars(config.option)
+    asked = [
+        "benchmark_json", "benchmark_save", "benchmark_autosave", "benchmark_histogram",
+        "benchmark_compare", "benchmark_compare_fail", "benchmark_verbose", "benchmark_cprofile",
+        "benchmark_columns",
+    ]  # fmt: skip
+    if not any(given.get(name) for name in asked):
+        config.option.benchmark_quiet = True
+
+
+class _Terminal:
+    """pytest's terminal as a screen for progress lines."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self.live = sys.stdout.isatty()
+        self._shown = False
+
+    def show(self, text: str) -> None:
+        """Replace the live line, or print a plain one."""
+        reporter, capture = self._plugins()
+        if reporter is None:
+            return
+        with capture.global_and_fixture_disabled():
+            if not self._shown:
+                reporter.ensure_newline()
+            if self.live:
+                width = reporter._tw.fullwidth - 1
+                reporter.rewrite(text[:width], erase=True)
+            else:
+                reporter.write_line(text)
+            reporter.flush()
+            self._shown = True
+
+    def clear(self) -> None:
+        """Take the live line away."""
+        reporter, capture = self._plugins()
+        if self._shown and self.live and reporter is not None:
+            with capture.global_and_fixture_disabled():
+                reporter.rewrite("", erase=True)
+                reporter.rewrite("")
+        self._shown = False
+
+    def _plugins(self) -> tuple[Any, Any]:
+        manager = self._config.pluginmanager
+        return manager.get_plugin("terminalreporter"), manager.get_plugin("capturemanager") or _NoCapture()
+
+
+class _NoCapture:
+    """With `-p no:capture` there is nothing to suspend."""
+
+    def global_and_fixture_disabled(self) -> Any:
+        """A context that does nothing."""
+        from contextlib import nullcontext
+
+        return nullcontext()

@@ -1,0 +1,63 @@
+"""What counts as a regression, how sure a run must be, and what is believed of the noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pytest_rayperf.results import CPU_PER_ROW, PEAK_MEMORY, THROUGHPUT, Metric
+from pytest_rayperf.statistics import Noise
+
+BETA = 0.05
+"""Chance that a slowdown beyond the threshold is called unchanged."""
+
+GATED: tuple[Metric, ...] = (CPU_PER_ROW, THROUGHPUT, PEAK_MEMORY)
+"""The metrics with noise that can fail a benchmark, surest first."""
+
+NOISE: Mapping[str, Noise] = {
+    # Standard deviations of the log on 2 shared cores; where from: baselines/README.md.
+    CPU_PER_ROW.name: Noise(session_sd=0.03, round_sd=0.05),
+    THROUGHPUT.name: Noise(session_sd=0.07, round_sd=0.08),
+    PEAK_MEMORY.name: Noise(session_sd=0.03, round_sd=0.03),
+}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What counts as a regression, and how sure the whole run must be.
+
+    Args:
+        max_slowdown: the factor T, above 1.
+        alpha: chance that the whole run raises any false alarm.
+        comparisons: how many benchmarks share that chance.
+        looks: the numbers of rounds after which the data are looked at, ascending.
+        min_throughput: rows/s below which a benchmark fails, baseline or none.
+    """
+
+    max_slowdown: float = 1.10
+    alpha: float = 0.01
+    comparisons: int = 1
+    looks: tuple[int, ...] = (3, 6, 12, 20)
+    min_throughput: float | None = None
+
+    def share(self, rounds: int) -> float:
+        """Which part of the error is spent by a look after `rounds` rounds.
+
+        A look between two scheduled ones (the time was up) is the later one brought forward.
+        """
+        index = next((i for i, look in enumerate(self.looks) if rounds <= look), len(self.looks) - 1)
+        last = index == len(self.looks) - 1
+        return float(0.5 ** (index if last else index + 1))
+
+    @property
+    def alpha_each(self) -> float:
+        """Chance of a false alarm of one metric of one benchmark, over all looks."""
+        return self.alpha / (max(1, self.comparisons) * len(GATED))
+
+
+def look_schedule(min_rounds: int, max_rounds: int) -> tuple[int, ...]:
+    """Looks after `min_rounds` rounds and then after each doubling, up to `max_rounds`."""
+    looks = [min_rounds]
+    while looks[-1] < max_rounds:
+        looks.append(min(2 * looks[-1], max_rounds))
+    return tuple(looks)

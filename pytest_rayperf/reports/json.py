@@ -1,0 +1,112 @@
+"""The JSON report, as a string. Figures that were not measured are null."""
+
+from __future__ import annotations
+
+import json
+import statistics as _statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from pytest_rayperf.results import METRICS, STATUSES, Benchmark, Duel, Operator, Round, Run
+from pytest_rayperf.statistics import median_interval
+
+SCHEMA_VERSION = 1
+
+
+def render(run: Run) -> str:
+    """The report on `run`."""
+    data = {
+        "schema_version": SCHEMA_VERSION,
+        "started_at": run.started_at,
+        "duration_s": run.duration_s,
+        "environment": asdict(run.environment),
+        "software": dict(run.software),
+        "profile": run.profile,
+        "data": dict(run.data),
+        "model": dict(run.model),
+        "policy": dict(run.policy),
+        "benchmarks": [_benchmark(benchmark) for benchmark in run.benchmarks],
+        "duels": [_duel(duel) for duel in run.duels],
+        "summary": summary(run),
+        "warnings": list(run.warnings),
+    }
+    return json.dumps(data, indent=2, allow_nan=False) + "\n"
+
+
+def summary(run: Run) -> dict[str, int]:
+    """How many benchmarks have each verdict, worst first, those that none has left in as 0."""
+    counts = Counter(benchmark.verdict.status for benchmark in run.benchmarks)
+    return {status: counts[status] for status in STATUSES}
+
+
+def metrics_of(rounds: Sequence[Round]) -> dict[str, dict[str, Any]]:
+    """Each metric's unit, direction, median and 95 % interval of the median (None for under 3 rounds)."""
+    described: dict[str, dict[str, Any]] = {}
+    for metric in METRICS.values():
+        figures = [r.metric(metric.name) for r in rounds]
+        known = [f for f in figures if f is not None]
+        whole = bool(known) and len(known) == len(figures)
+        described[metric.name] = {
+            "unit": metric.unit,
+            "direction": metric.better,
+            "median": _statistics.median(known) if whole else None,
+            "ci": list(median_interval(known) or ()) or None if whole and min(known) > 0 else None,
+        }
+    return described
+
+
+def _benchmark(benchmark: Benchmark) -> dict[str, Any]:
+    rounds = benchmark.rounds
+    verdict = benchmark.verdict
+    return {
+        "id": benchmark.id,
+        "antipattern": benchmark.antipattern,
+        "variant": benchmark.variant,
+        "rounds": {name: [r.metric(name) for r in rounds] for name in METRICS},
+        "metrics": metrics_of(rounds),
+        "counters": dict(rounds[-1].all_counters()) if rounds else {},
+        "operators": operators_of(rounds),
+        "verdict": {
+            "status": verdict.status,
+            "metric": verdict.metric,
+            "ratio": verdict.ratio,
+            "ci": None if verdict.ci is None else list(verdict.ci),
+            "threshold": verdict.threshold,
+            "mde": verdict.mde,
+            "reason": verdict.reason,
+        },
+        "baseline": benchmark.baseline,
+    }
+
+
+def operators_of(rounds: Sequence[Round]) -> list[dict[str, Any]]:
+    """Medians over the rounds of each operator's figures, in the first round's order."""
+    by_name: dict[str, list[Operator]] = {}
+    for round_ in rounds:
+        for operator in round_.operators:
+            by_name.setdefault(operator.name, []).append(operator)
+    return [{"name": name, **_medians(operators)} for name, operators in by_name.items()]
+
+
+def _medians(operators: Sequence[Operator]) -> Mapping[str, float | None]:
+    medians: dict[str, float | None] = {}
+    for name in ("wall_s", "cpu_s", "udf_s", "rows", "bytes", "tasks"):
+        known = [value for o in operators if (value := getattr(o, name)) is not None]
+        medians[name] = _statistics.median(known) if known else None
+    return medians
+
+
+def _duel(duel: Duel) -> dict[str, Any]:
+    ratio = duel.ratio
+    return {
+        "antipattern": duel.antipattern,
+        "metric": duel.metric,
+        "ratio": None if ratio is None else ratio.ratio,
+        "ci": None if ratio is None else [ratio.low, ratio.high],
+        "floor": duel.floor,
+        "outputs_equal": duel.outputs_equal,
+        "status": duel.status,
+        "reason": duel.reason,
+    }

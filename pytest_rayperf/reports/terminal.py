@@ -1,0 +1,140 @@
+"""The comparison table and what stands around it, as strings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from pytest_rayperf.reports.json import metrics_of, summary
+from pytest_rayperf.results import CPU_PER_ROW, THROUGHPUT, Benchmark, Duel, Run
+
+if TYPE_CHECKING:
+    import pandas
+
+_MISSING = "-"
+
+
+def frame(run: Run) -> pandas.DataFrame:
+    """One row a benchmark, in the order measured; texts as the table shows them."""
+    import pandas
+
+    speed_ups = {duel.antipattern: duel for duel in reversed(run.duels)}
+    rows = [_row(benchmark, speed_ups) for benchmark in run.benchmarks]
+    columns = [
+        "anti-pattern",
+        "variant",
+        "rows/s",
+        "CPU ms/row",
+        "vs baseline",
+        "fix is better by",
+        "verdict",
+    ]
+    made: pandas.DataFrame = pandas.DataFrame(rows, columns=columns)
+    return made
+
+
+def _row(benchmark: Benchmark, speed_ups: Mapping[str, Duel]) -> list[str]:
+    metrics = metrics_of(benchmark.rounds)
+    name = benchmark.antipattern or benchmark.id.rpartition("::")[2]
+    duel = speed_ups.get(name) if benchmark.variant == "fix" else None
+    return [
+        name,
+        benchmark.variant or _MISSING,
+        _figure(metrics[THROUGHPUT.name], 1),
+        _figure(metrics[CPU_PER_ROW.name], 1000),
+        _ratio(benchmark),
+        _speed_up(duel),
+        benchmark.verdict.status,
+    ]
+
+
+def _figure(metric: Mapping[str, object], scale: float) -> str:
+    median, limits = metric["median"], metric["ci"]
+    if not isinstance(median, float | int):
+        return _MISSING
+    text = f"{median * scale:.3g}"
+    if isinstance(limits, list):
+        text += f" [{limits[0] * scale:.3g}, {limits[1] * scale:.3g}]"
+    return text
+
+
+def _ratio(benchmark: Benchmark) -> str:
+    verdict = benchmark.verdict
+    if verdict.ratio is None:
+        return _MISSING
+    limits = f" [{verdict.ci[0]:.2f}, {verdict.ci[1]:.2f}]" if verdict.ci else " exact"
+    return f"{verdict.ratio:.2f}x{limits} {_short(verdict.metric)}"
+
+
+def _short(metric: str | None) -> str:
+    return {CPU_PER_ROW.name: "CPU/row", THROUGHPUT.name: "rows/s"}.get(metric or "", metric or "")
+
+
+def _speed_up(duel: Duel | None) -> str:
+    if duel is None or duel.ratio is None:
+        return _MISSING
+    ratio = duel.ratio
+    limits = "exact" if ratio.low == ratio.high else f"[{ratio.low:.2f}, {ratio.high:.2f}]"
+    note = "" if duel.status == "effect" else f", {duel.status}"
+    return f"{ratio.ratio:.2f}x {limits} {_short(duel.metric)}{note}"
+
+
+def table(run: Run) -> str:
+    """The comparison table."""
+    import tabulate
+
+    return str(
+        tabulate.tabulate(
+            frame(run).to_dict("list"),
+            headers="keys",
+            tablefmt="simple",
+            disable_numparse=True,  # texts: "1.10x" is no number, and "12.30" must keep its zero
+        )
+    )
+
+
+def reasons(run: Run) -> list[str]:
+    """A line or more for each benchmark that is not simply unchanged, worst first."""
+    order = list(summary(run))
+    told = [b for b in run.benchmarks if b.verdict.status != "unchanged"]
+    told.sort(key=lambda benchmark: order.index(benchmark.verdict.status))
+    return [f"{_label(b)}: {line}" for b in told for line in _lines(b)]
+
+
+def _lines(benchmark: Benchmark) -> list[str]:
+    status, reason = benchmark.verdict.status, benchmark.verdict.reason
+    lines = reason.splitlines() or [""]
+    return lines if lines[0].startswith(status) else [f"{status}: {lines[0]}", *lines[1:]]
+
+
+def _label(benchmark: Benchmark) -> str:
+    name = benchmark.id.rpartition("::")[2]
+    variant = benchmark.variant
+    return f"{name} {variant}" if variant and f"{variant}]" not in name else name
+
+
+def duel_lines(run: Run) -> list[str]:
+    """A line for each metric in which a pair was compared."""
+    lines = []
+    for duel in run.duels:
+        floor = "" if duel.floor is None else f", floor {duel.floor:g}x"
+        equal = {True: "outputs equal", False: "outputs differ", None: "outputs not compared"}
+        reason = f" ({duel.reason})" if duel.reason and duel.status != "no effect" else ""
+        lines.append(
+            f"{duel.antipattern}: fix better by {_speed_up(duel)}{floor}; {equal[duel.outputs_equal]}{reason}"
+        )
+    return lines
+
+
+def closing(run: Run) -> str:
+    """Counts by verdict, and what they belong to."""
+    counts = ", ".join(f"{count} {status}" for status, count in summary(run).items() if count)
+    data, model = run.data, run.model
+    subject = f"{data.get('name') or 'no images'}"
+    if data.get("images") is not None:
+        subject += f" ({data['images']} images)"
+    return (
+        f"{counts or 'nothing measured'}; profile {run.profile}, {subject}, "
+        f"model {model.get('name') or 'none'}; environment {run.environment.id}; "
+        f"{run.duration_s:.0f} s"
+    )

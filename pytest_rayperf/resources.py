@@ -1,0 +1,215 @@
+"""What a session's tests share: options, images, model, the run's record. Made when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_rayperf.errors import ConfigurationError
+from pytest_rayperf.feed import ReplayTimer
+from pytest_rayperf.options import Options
+from pytest_rayperf.progress import ProgressLine
+
+if TYPE_CHECKING:
+    from pytest_rayperf.data.features import FeatureSource
+    from pytest_rayperf.data.sources import ImageSource
+    from pytest_rayperf.harness import DuelMeasurement, RayPerf
+    from pytest_rayperf.measurement import Executor
+    from pytest_rayperf.models.classifier import Classifier
+    from pytest_rayperf.results import Round, Run, Subject, Variant
+    from pytest_rayperf.session import RunRecord
+
+_FEATURE_ROWS = {"quick": 20_000, "standard": 100_000, "full": 1_000_000}
+
+
+class Resources:
+    """One per pytest session, in `config.stash`.
+
+    Args:
+        options: the user's.
+        progress: where long work is shown.
+        root: pytest's root folder, which messages name files relative to.
+    """
+
+    def __init__(self, options: Options, progress: ProgressLine, root: Path) -> None:
+        self.options = options
+        self.progress = progress
+        self._root = root
+        self._shared: dict[str, DuelMeasurement] = {}
+        self.images = cache(self._open_images)
+        self.classifier = cache(self._open_classifier)
+        self.record = cache(self._make_record)
+
+    def _open_images(self) -> ImageSource:
+        from pytest_rayperf.data.sources import open_source
+
+        options = self.options
+        self.progress.note(f"images: {options.data}")
+        return open_source(options.data, options.images, options.profile.images)
+
+    def _open_classifier(self) -> Classifier:
+        from pytest_rayperf.models.classifier import open_classifier
+
+        self.progress.note(f"model: {self.options.model}, weights {self.options.weights}")
+        return open_classifier(self.options.model, self.options.weights)
+
+    def features(self) -> FeatureSource:
+        """Synthetic rows, as many as the profile says."""
+        from pytest_rayperf.data.features import FeatureSource
+
+        return FeatureSource(_FEATURE_ROWS[self.options.profile.name])
+
+    def _make_record(self) -> RunRecord:
+        from pytest_rayperf.environment import detect_environment
+        from pytest_rayperf.session import Provenance, RunRecord
+        from pytest_rayperf.software import git_commit, software_versions
+
+        provenance = Provenance(detect_environment(), software_versions(), git_commit(self._root))
+        return RunRecord(self.options, provenance, self._root)
+
+    def prepare(self, items: Sequence[pytest.Item]) -> None:
+        """Open what the performance tests among `items` need, before the first of them runs.
+
+        Raises:
+            ConfigurationError: it cannot be used; nothing has been measured.
+        """
+        record = self.record()
+        record.store.check()
+        if self.options.update_baselines:
+            record.store.check_writable()
+        tests = [item for item in items if is_performance_test(item)]
+        record.selected = len(tests)
+        for item in tests:
+            limits_of(item)
+        if _any_uses(tests, "imagenette"):
+            self.images()
+        if _any_uses(tests, "classifier"):
+            self.classifier()
+        self.progress.done()
+
+    def rayperf(
+        self, node: pytest.Item, executor: Executor, on_rounds: Callable[[Sequence[Round]], None]
+    ) -> RayPerf:
+        """The harness for one test."""
+        from pytest_rayperf.harness import Item, RayPerf
+
+        item = Item(
+            id=node.nodeid,
+            name=_title(node),
+            subject=self._subject(node),
+            limits=limits_of(node),
+            variant=_variant(node),
+            duel_key=_duel_key(node),
+        )
+        return RayPerf(
+            item,
+            self.record(),
+            executor,
+            self._shared,
+            lambda it, progress, schedule: self.progress.update(it.name, progress, schedule),
+            on_rounds,
+        )
+
+    def _subject(self, node: pytest.Item) -> Subject:
+        from pytest_rayperf.results import Subject
+
+        images = self.images() if _any_uses([node], "imagenette") else None
+        model = self.classifier() if _any_uses([node], "classifier") else None
+        return Subject(
+            profile=self.options.profile.name,
+            # Of a folder its name: where it lies differs between machines, what is in it is the fingerprint.
+            data=Path(images.name).name if images else "",
+            data_fingerprint=images.fingerprint if images else "",
+            images=images.num_images if images else 0,
+            model=model.name if model else "",
+            weights=model.fingerprint if model else "",
+        )
+
+    def run(self) -> Run:
+        """Everything measured so far."""
+        data: Mapping[str, str | int | None] = dict.fromkeys(("name", "fingerprint", "images", "bytes"))
+        model: Mapping[str, str | int | None] = dict.fromkeys(("name", "weights", "fingerprint"))
+        if self.images.cache_info().currsize:
+            images = self.images()
+            data = {
+                "name": images.name,
+                "fingerprint": images.fingerprint,
+                "images": images.num_images,
+                "bytes": images.num_bytes,
+            }
+        if self.classifier.cache_info().currsize:
+            classifier = self.classifier()
+            model = {
+                "name": classifier.name,
+                "weights": classifier.weights,
+                "fingerprint": classifier.fingerprint,
+            }
+        return self.record().run(data, model)
+
+
+resources_key = pytest.StashKey[Resources]()
+timer_key: pytest.StashKey[ReplayTimer] = pytest.StashKey()
+
+
+def is_performance_test(item: pytest.Item) -> bool:
+    """Whether `item` measures something: it asks for the fixture `rayperf`, or bears the mark."""
+    uses = "rayperf" in getattr(item, "fixturenames", ())
+    return uses or item.get_closest_marker("rayperf") is not None
+
+
+_LIMITS: Mapping[str, tuple[Callable[[float], bool], str]] = {
+    "max_slowdown": (lambda x: 1 < x <= 100, "a factor above 1, such as 1.10"),
+    "min_throughput": (lambda x: 0 < x < 1e12, "rows/s, above 0"),
+}
+
+
+def limits_of(item: pytest.Item) -> dict[str, float]:
+    """The keywords of the `rayperf` marks of `item`, the closest mark first.
+
+    Raises:
+        ConfigurationError: an unknown keyword, a value out of range, or a positional argument.
+    """
+    limits: dict[str, float] = {}
+    for mark in item.iter_markers("rayperf"):
+        where = f"{item.nodeid}: @pytest.mark.rayperf"
+        if mark.args:
+            raise ConfigurationError(f"{where} takes keywords only: {', '.join(_LIMITS)}")
+        for name, value in mark.kwargs.items():
+            if name not in _LIMITS:
+                raise ConfigurationError(f"{where} does not know {name!r}; it knows {', '.join(_LIMITS)}")
+            fits, wanted = _LIMITS[name]
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not fits(value):
+                raise ConfigurationError(f"{where}({name}={value!r}): must be {wanted}")
+            limits.setdefault(name, float(value))
+    return limits
+
+
+def _any_uses(items: Sequence[pytest.Item], fixture: str) -> bool:
+    return any(fixture in getattr(item, "fixturenames", ()) for item in items)
+
+
+def _title(node: pytest.Item) -> str:
+    """The test's name without `test_` and without the variant: `batch_size one_image`."""
+    name = getattr(node, "originalname", None) or node.name
+    others = [str(v) for k, v in _params(node).items() if k != "variant"]
+    return " ".join([name.removeprefix("test_"), *others])
+
+
+def _duel_key(node: pytest.Item) -> str:
+    others = sorted((k, repr(v)) for k, v in _params(node).items() if k != "variant")
+    return f"{node.nodeid.partition('[')[0]} {others}"
+
+
+def _variant(node: pytest.Item) -> Variant | None:
+    value = _params(node).get("variant")
+    return value if value in ("antipattern", "fix") else None
+
+
+def _params(node: pytest.Item) -> Mapping[str, object]:
+    callspec = getattr(node, "callspec", None)
+    return callspec.params if callspec is not None else {}

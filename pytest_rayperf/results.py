@@ -1,0 +1,227 @@
+"""What a run is made of, as frozen data. Imports the standard library only.
+
+Measuring makes these, the verdict reads them, baselines and reports write them.
+`None` always means "not measured"; a figure that was not measured is never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+Direction = Literal["higher", "lower"]
+Status = Literal[
+    "improved", "unchanged", "regressed", "inconclusive", "no-baseline", "incomparable", "invalid"
+]
+DuelStatus = Literal["effect", "no effect", "reversed", "inconclusive", "below-floor", "invalid"]
+Variant = Literal["antipattern", "fix"]
+
+STATUSES: tuple[Status, ...] = (
+    "regressed",
+    "invalid",
+    "incomparable",
+    "inconclusive",
+    "no-baseline",
+    "improved",
+    "unchanged",
+)
+"""Every verdict, worst first."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A named figure of a round: its unit, and whether more of it is better."""
+
+    name: str
+    unit: str
+    better: Direction
+
+
+THROUGHPUT = Metric("throughput", "rows/s", "higher")
+CPU_PER_ROW = Metric("cpu_seconds_per_row", "s", "lower")
+PEAK_MEMORY = Metric("peak_worker_memory", "bytes", "lower")
+WALL = Metric("wall_seconds", "s", "lower")
+
+METRICS: Mapping[str, Metric] = MappingProxyType(
+    {metric.name: metric for metric in (CPU_PER_ROW, THROUGHPUT, PEAK_MEMORY, WALL)}
+)
+"""The metrics with noise, surest first."""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """What one Ray Data operator did in one round; times in seconds, sizes in bytes.
+
+    `wall_s` and `cpu_s` are sums over the operator's tasks; `udf_s` is the part spent in the stage's
+    functions.
+    """
+
+    name: str
+    wall_s: float | None = None
+    cpu_s: float | None = None
+    udf_s: float | None = None
+    rows: int | None = None
+    bytes: int | None = None
+    tasks: int | None = None
+
+
+@dataclass(frozen=True)
+class Round:
+    """One execution of a pipeline, from its call to its last row."""
+
+    rows: int
+    wall_seconds: float
+    operators: tuple[Operator, ...] = ()
+    counters: Mapping[str, int] = field(default_factory=dict)
+    peak_worker_memory: int | None = None
+    """Most private memory that any one worker process held, in bytes."""
+
+    @property
+    def throughput(self) -> float | None:
+        """Rows a second over the whole round."""
+        return self.rows / self.wall_seconds if self.rows and self.wall_seconds > 0 else None
+
+    @property
+    def cpu_seconds_per_row(self) -> float | None:
+        """CPU seconds of all operators' tasks, by row of output; None where an operator has none."""
+        times = [operator.cpu_s for operator in self.operators]
+        if not times or not self.rows or any(time is None for time in times):
+            return None
+        return sum(time for time in times if time is not None) / self.rows
+
+    def metric(self, name: str) -> float | None:
+        """The figure named `name` (a key of `METRICS`) in this round."""
+        value: float | int | None = getattr(self, name)
+        return None if value is None else float(value)
+
+    def all_counters(self) -> dict[str, int]:
+        """The counters, the rows among them."""
+        return {"rows": self.rows, **self.counters}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The hardware that a figure belongs to. `id` names the baselines' folder."""
+
+    id: str
+    cpu_model: str
+    cores: int
+    memory_bytes: int
+    gpu_model: str | None = None
+    gpu_count: int = 0
+    system: str = ""
+    machine: str = ""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What was measured. Figures of different subjects are incomparable."""
+
+    profile: str
+    data: str
+    data_fingerprint: str
+    images: int
+    model: str
+    weights: str
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A ratio with its confidence limits; `low` <= `ratio` <= `high`."""
+
+    ratio: float
+    low: float
+    high: float
+
+    @property
+    def inverse(self) -> Interval:
+        """The interval of 1 / ratio."""
+        return Interval(1 / self.ratio, 1 / self.high, 1 / self.low)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric of a benchmark against its reference.
+
+    `ratio` is current over reference in the metric's own direction; `slowdown` is the same as a factor
+    that is above 1 where things got worse.
+    """
+
+    metric: Metric
+    status: Status
+    reference: float
+    current: float
+    slowdown: Interval
+    threshold: float
+    mde: float
+    """Smallest slowdown that would have been called regressed with 90 % power, given the noise met."""
+
+    @property
+    def ratio(self) -> Interval:
+        """Current over reference."""
+        return self.slowdown if self.metric.better == "lower" else self.slowdown.inverse
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of a benchmark, in which metric, and why."""
+
+    status: Status
+    reason: str
+    metric: str | None = None
+    ratio: float | None = None
+    ci: tuple[float, float] | None = None
+    threshold: float | None = None
+    mde: float | None = None
+    comparisons: tuple[Comparison, ...] = ()
+    wrong: bool = False
+    """The output was wrong (rows lost, variants unequal, error not raised): fails with or without a gate."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One test item, or one variant of a duel measured in one item, and its rounds."""
+
+    id: str
+    slug: str
+    rounds: tuple[Round, ...]
+    verdict: Verdict
+    antipattern: str | None = None
+    variant: Variant | None = None
+    baseline: str | None = None
+    """The baseline file compared with, relative to where the run was started; None if there is none."""
+
+
+@dataclass(frozen=True)
+class Duel:
+    """The two variants measured in one run, in one metric.
+
+    `ratio` is how many times better the fix is, for the direction in which the metric is better.
+    """
+
+    antipattern: str
+    metric: str
+    ratio: Interval | None
+    floor: float | None
+    outputs_equal: bool | None
+    status: DuelStatus
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that one pytest session measured."""
+
+    started_at: str
+    duration_s: float
+    environment: Environment
+    software: Mapping[str, str | None]
+    profile: str
+    data: Mapping[str, str | int | None]
+    model: Mapping[str, str | int | None]
+    policy: Mapping[str, float | int | bool | str | None]
+    benchmarks: tuple[Benchmark, ...] = ()
+    duels: tuple[Duel, ...] = ()
+    warnings: tuple[str, ...] = field(default=())

@@ -1,0 +1,180 @@
+"""What one run knows and collects: options, environment, baselines, verdicts. Without Ray or pytest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from pytest_rayperf.baseline_format import Baseline, Session
+from pytest_rayperf.baselines import BaselineStore
+from pytest_rayperf.errors import GateFailure
+from pytest_rayperf.options import Options
+from pytest_rayperf.policy import Policy, look_schedule
+from pytest_rayperf.results import Benchmark, Duel, Environment, Run, Status, Subject, Verdict
+
+_FAILING_UNDER_GATE: frozenset[Status] = frozenset({"no-baseline", "incomparable"})
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a run's figures come from."""
+
+    environment: Environment
+    software: Mapping[str, str | None]
+    commit: str | None
+
+
+class RunRecord:
+    """The state of one run.
+
+    Args:
+        options: what the user asked for.
+        provenance: of the figures.
+        shown_from: the folder that file names are shown relative to.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        provenance: Provenance,
+        shown_from: Path,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.options = options
+        self.provenance = provenance
+        self.store = BaselineStore(options.baselines, provenance.environment, shown_from)
+        self.benchmarks: list[Benchmark] = []
+        self.duels: list[Duel] = []
+        self.accepted: list[str] = []
+        self.notes: list[str] = []
+        self.selected = 1
+        """How many performance tests this run has: they share `--rayperf-alpha`."""
+        self._clock = clock
+        self._start = clock()
+        self._started_at = _now()
+
+    def policy(self, limits: Mapping[str, float] | None = None, benchmarks: int = 1) -> Policy:
+        """The policy of one test.
+
+        Args:
+            limits: `max_slowdown` and `min_throughput` of its mark.
+            benchmarks: how many the test measures; they share its part of the error.
+        """
+        options = self.options
+        policy = Policy(
+            max_slowdown=options.max_slowdown,
+            alpha=options.alpha,
+            comparisons=self.selected * benchmarks,
+            looks=look_schedule(options.min_rounds, options.max_rounds),
+        )
+        given = limits or {}
+        return replace(
+            policy,
+            max_slowdown=given.get("max_slowdown", policy.max_slowdown),
+            min_throughput=given.get("min_throughput"),
+        )
+
+    def add(self, benchmark: Benchmark, subject: Subject) -> None:
+        """Record a benchmark, and its rounds as a baseline where that was asked for."""
+        self.benchmarks.append(benchmark)
+        verdict = benchmark.verdict
+        broken = verdict.status == "invalid" and not _only_counters_changed(verdict)
+        if self.options.update_baselines and benchmark.rounds and not broken:
+            self._accept(benchmark, subject)
+
+    def add_unfinished(self, benchmark: Benchmark) -> None:
+        """Record what was measured of a benchmark before it was interrupted or broke."""
+        self.benchmarks.append(benchmark)
+
+    def _accept(self, benchmark: Benchmark, subject: Subject) -> None:
+        session = Session(
+            recorded_at=_now(),
+            commit=self.provenance.commit,
+            software=self.provenance.software,
+            rounds=benchmark.rounds,
+        )
+        changed = benchmark.verdict.status in ("regressed", "improved", "invalid")
+        path = self.store.accept(benchmark, subject, session, anew=changed)
+        self.accepted.append(self.store.shown(path))
+
+    def enforce(self, verdict: Verdict) -> None:
+        """Fail the test if its verdict has to.
+
+        Raises:
+            GateFailure: the verdict, in one line a metric.
+        """
+        if self.options.update_baselines and (not verdict.wrong or _only_counters_changed(verdict)):
+            return
+        options = self.options
+        fails = (
+            verdict.wrong
+            or verdict.status in ("regressed", "invalid")
+            or (options.gate and verdict.status in _FAILING_UNDER_GATE)
+            or (options.strict and verdict.status == "inconclusive")
+        )
+        if fails:
+            prefix = "" if verdict.reason.startswith(verdict.status) else f"{verdict.status}: "
+            raise GateFailure(prefix + verdict.reason)
+
+    def gone(self, collected: Collection[str], exists: Callable[[str], bool]) -> list[str]:
+        """Baseline files of this environment whose test is gone.
+
+        Args:
+            collected: node ids of this run's tests.
+            exists: whether a test file (as node ids name it) is still there.
+        """
+        files = {_file(id) for id in collected}
+        return [
+            self.store.shown(path)
+            for path, baseline in self.store.all()
+            if _is_gone(baseline, collected, files, exists)
+        ]
+
+    def run(self, data: Mapping[str, str | int | None], model: Mapping[str, str | int | None]) -> Run:
+        """Everything so far, for the reports."""
+        options = self.options
+        return Run(
+            started_at=self._started_at,
+            duration_s=self._clock() - self._start,
+            environment=self.provenance.environment,
+            software=self.provenance.software,
+            profile=options.profile.name,
+            data=data,
+            model=model,
+            policy={
+                "max_slowdown": options.max_slowdown,
+                "alpha": options.alpha,
+                "min_rounds": options.min_rounds,
+                "max_rounds": options.max_rounds,
+                "max_time_s": options.max_time,
+                "gate": options.gate,
+                "strict": options.strict,
+            },
+            benchmarks=tuple(self.benchmarks),
+            duels=tuple(self.duels),
+            warnings=tuple(self.notes),
+        )
+
+
+def _only_counters_changed(verdict: Verdict) -> bool:
+    """Rows differ from the baseline's, and in nothing else: the user may accept that."""
+    return verdict.metric == "rows" and "--rayperf-update-baselines" in verdict.reason
+
+
+def _is_gone(
+    baseline: Baseline, collected: Collection[str], files: Iterable[str], exists: Callable[[str], bool]
+) -> bool:
+    file = _file(baseline.id)
+    return (file in files and baseline.id not in collected) or not exists(file)
+
+
+def _file(node_id: str) -> str:
+    return node_id.partition("::")[0]
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

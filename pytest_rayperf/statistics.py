@@ -1,0 +1,181 @@
+"""Ratios of noisy figures, with their intervals. NumPy and SciPy only.
+
+Times and rates are compared on the log scale: machine noise multiplies (a busy neighbour slows everything
+by a factor), and the interval of a log ratio is the interval of a ratio.
+
+The model of a figure y of round r in session s, a one-way random-effects model (Searle, Casella and
+McCulloch, "Variance Components", 1992, ch. 3):
+
+    log y[s, r] = mu + session[s] + round[s, r]
+
+Rounds of one session share a machine state, so more rounds shrink the second part and never the first.
+Both standard deviations are estimated with a stated prior, weighted by its degrees of freedom (the
+"moderated" variance of Smyth, 2004, doi:10.2202/1544-6115.1027): three equal rounds do not prove that there
+is no noise, and one baseline session says nothing of the difference between sessions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from pytest_rayperf.results import Interval
+
+_LOG_MAX = 700.0  # exp() of more overflows a float64; a ratio of e**700 means "no limit"
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What is believed of a metric's noise before measuring it.
+
+    Args:
+        session_sd: standard deviation of the log between sessions.
+        round_sd: standard deviation of the log between rounds of a session.
+        weight: degrees of freedom that each of these beliefs counts for.
+    """
+
+    session_sd: float
+    round_sd: float
+    weight: float = 12.0
+
+
+@dataclass(frozen=True)
+class LogEstimate:
+    """An estimated log ratio, its standard error, and the degrees of freedom of that error."""
+
+    value: float
+    standard_error: float
+    df: float
+
+    def interval(self, alpha_low: float, alpha_high: float) -> Interval:
+        """Limits of the ratio, each missed with its own probability.
+
+        Args:
+            alpha_low: chance that the true ratio is below `low`.
+            alpha_high: chance that it is above `high`.
+        """
+        low = self.value - self._quantile(alpha_low) * self.standard_error
+        high = self.value + self._quantile(alpha_high) * self.standard_error
+        return Interval(_exp(self.value), _exp(low), _exp(high))
+
+    def detectable(self, threshold: float, alpha: float, power: float = 0.9) -> float:
+        """Smallest true ratio whose lower limit would clear `threshold` with probability `power`."""
+        reach = self._quantile(alpha) + self._quantile(1 - power)
+        return _exp(math.log(threshold) + reach * self.standard_error)
+
+    def _quantile(self, tail: float) -> float:
+        return float(stats.t.isf(tail, self.df))
+
+
+def session_ratio(
+    reference: Sequence[Sequence[float]], current: Sequence[float], noise: Noise
+) -> LogEstimate:
+    """Log of current over reference, where the reference is one or more sessions of rounds.
+
+    Every session counts the same, however many rounds it has. The variance is
+
+        session_var * (1 + 1/k) + round_var * (1/n + mean(1/n_s) / k)
+
+    for k reference sessions of n_s rounds and n current ones; its degrees of freedom are Satterthwaite's
+    (1946, doi:10.2307/3002019).
+
+    Args:
+        reference: for each session, its rounds' figures (finite, above 0; at least one session and round).
+        current: the rounds' figures of this session.
+        noise: the prior.
+
+    Raises:
+        ValueError: no figures on a side, or one that is not a finite number above 0.
+    """
+    groups = [_logs(session) for session in reference]
+    now = _logs(current)
+    if not groups:
+        raise ValueError("no reference session")
+    k = len(groups)
+    means = np.array([group.mean() for group in groups])
+    inverse_sizes = np.array([1 / group.size for group in groups])
+
+    squares = sum(float(((group - group.mean()) ** 2).sum()) for group in [*groups, now])
+    round_df = sum(group.size - 1 for group in [*groups, now]) + noise.weight
+    round_var = (squares + noise.weight * noise.round_sd**2) / round_df
+
+    session_df = k - 1 + noise.weight
+    session_squares = noise.weight * noise.session_sd**2
+    if k > 1:
+        between = float(means.var(ddof=1)) - round_var * float(inverse_sizes.mean())
+        session_squares += (k - 1) * max(0.0, between)
+    session_var = session_squares / session_df
+
+    session_part = session_var * (1 + 1 / k)
+    round_part = round_var * (1 / now.size + float(inverse_sizes.mean()) / k)
+    return LogEstimate(
+        value=float(now.mean() - means.mean()),
+        standard_error=math.sqrt(session_part + round_part),
+        df=_satterthwaite((session_part, session_df), (round_part, round_df)),
+    )
+
+
+def after_rounds(
+    reference: Sequence[Sequence[float]], current: Sequence[float], noise: Noise, rounds: int
+) -> LogEstimate:
+    """What `session_ratio` would say if `current` went on alike until it had `rounds` rounds.
+
+    For giving up early: where even this estimate is too wide, measuring on is a waste.
+    """
+    estimate = session_ratio(reference, current, noise)
+    repeats = math.ceil(rounds / len(current))
+    extended = session_ratio(reference, (list(current) * repeats)[:rounds], noise)
+    return LogEstimate(estimate.value, extended.standard_error, extended.df)
+
+
+def paired_ratio(numerator: Sequence[float], denominator: Sequence[float], noise: Noise) -> LogEstimate:
+    """Log of numerator over denominator from rounds measured in turn, the i-th of one beside the i-th of
+    the other. What the machine did to both cancels, so there is no session part.
+
+    Raises:
+        ValueError: unequal counts, no pairs, or a figure that is not a finite number above 0.
+    """
+    if len(numerator) != len(denominator):
+        raise ValueError(f"{len(numerator)} figures against {len(denominator)}: pairs have one of each")
+    differences = _logs(numerator) - _logs(denominator)
+    df = differences.size - 1 + noise.weight
+    # Two independent rounds make up a pair's difference, hence twice the variance of a round.
+    prior_squares = noise.weight * 2 * noise.round_sd**2
+    variance = (float(((differences - differences.mean()) ** 2).sum()) + prior_squares) / df
+    return LogEstimate(float(differences.mean()), math.sqrt(variance / differences.size), df)
+
+
+def median_interval(figures: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
+    """Limits of the median of this session's rounds, on the log scale; None for fewer than three.
+
+    The standard error of a median of normal samples is sqrt(pi / 2) times the mean's (Kendall and Stuart,
+    "The Advanced Theory of Statistics", vol. 1, 10.11). It covers this session's noise only.
+    """
+    if len(figures) < 3:
+        return None
+    logs = _logs(figures)
+    error = math.sqrt(math.pi / 2) * float(logs.std(ddof=1)) / math.sqrt(logs.size)
+    reach = float(stats.t.isf((1 - confidence) / 2, logs.size - 1)) * error
+    centre = float(np.median(logs))
+    return _exp(centre - reach), _exp(centre + reach)
+
+
+def _satterthwaite(*parts: tuple[float, float]) -> float:
+    total = sum(variance for variance, _ in parts)
+    return total**2 / sum(variance**2 / df for variance, df in parts)
+
+
+def _logs(figures: Sequence[float]) -> NDArray[np.float64]:
+    values = np.asarray(figures, dtype=np.float64)
+    if values.size == 0 or not np.all(np.isfinite(values)) or not np.all(values > 0):
+        raise ValueError(f"figures must be finite and above 0, got {list(figures)!r}")
+    return np.log(values)
+
+
+def _exp(value: float) -> float:
+    return math.exp(min(max(value, -_LOG_MAX), _LOG_MAX))

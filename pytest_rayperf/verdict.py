@@ -1,0 +1,291 @@
+"""The one place that decides: rounds, a baseline and a policy in, a verdict out. Pure.
+
+The question for each gated metric is whether it is worse than its reference by more than the threshold T.
+The slowdown's interval has two limits with a chance of error each:
+
+- `low` is missed with probability alpha / (comparisons of the whole run): the run's false alarms. The
+  union bound over all comparisons and looks (Bonferroni) keeps the whole run below `--rayperf-alpha`.
+- `high` is missed with probability beta = 5 %: a slowdown beyond T that is called unchanged.
+
+    low > T         regressed
+    high < 1 / T    improved
+    high <= T       unchanged
+    otherwise       inconclusive
+
+Looking at the data several times spends both: look i of n gets the share 1/2, 1/4, ... of it, the last look
+what is left (a group-sequential design; Lan and DeMets 1983, doi:10.1093/biomet/70.3.659, with a union
+bound in place of the looks' correlation, which can only make it more careful).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pytest_rayperf.policy import BETA, GATED, NOISE, Policy
+from pytest_rayperf.reasons import describe, explain
+from pytest_rayperf.results import (
+    THROUGHPUT,
+    Comparison,
+    Interval,
+    Metric,
+    Round,
+    Status,
+    Subject,
+    Verdict,
+)
+from pytest_rayperf.statistics import LogEstimate, Noise, after_rounds, session_ratio
+
+
+@dataclass(frozen=True)
+class ReferenceSession:
+    """One accepted session of a baseline, as far as deciding needs it."""
+
+    rounds: tuple[Round, ...]
+    software: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A baseline, as far as deciding needs it. `name` is the file, for the messages."""
+
+    name: str
+    subject: Subject
+    sessions: tuple[ReferenceSession, ...]
+
+
+def judge(
+    rounds: Sequence[Round],
+    subject: Subject,
+    reference: Reference | None,
+    policy: Policy,
+    elsewhere: Reference | None = None,
+    software: Mapping[str, str | None] | None = None,
+) -> Verdict:
+    """The verdict on one benchmark.
+
+    Args:
+        rounds: this session's rounds, at least one.
+        subject: what they measured.
+        reference: the baseline of this environment.
+        policy: threshold and errors.
+        elsewhere: where there is no `reference`, the baseline of another environment: its counters carry
+            over if it measured the same with the same software.
+        software: this run's versions, for `elsewhere`.
+    """
+    wrong = _rows_differ(rounds)
+    if wrong:
+        return Verdict("invalid", wrong, metric="rows", wrong=True)
+    slow = _below_target(rounds, policy)
+    if reference is None:
+        return slow or _without_baseline(rounds, subject, elsewhere, software or {})
+    if reference.subject != subject:
+        return slow or Verdict("incomparable", _subject_change(reference, subject))
+    counted = _judge_counters(rounds, reference)
+    if counted is not None and counted.status != "improved":
+        return counted
+    comparisons = _compare_metrics(rounds, reference, policy)
+    if slow is not None:
+        return slow
+    regressed = [c for c in comparisons if c.status == "regressed"]
+    if regressed:
+        before = [r for s in reference.sessions for r in s.rounds]
+        reason = "\n".join(describe(c, rounds, before, reference.name) for c in regressed)
+        return _from(regressed[0], comparisons, reason)
+    if counted is not None:
+        return counted
+    if not comparisons:
+        return Verdict("inconclusive", f"no metric of {reference.name} was measured in this run")
+    # The surest metric speaks for the benchmark; the others were heard above and did not object.
+    surest = comparisons[0]
+    return _from(surest, comparisons, explain(surest, comparisons, len(reference.sessions)))
+
+
+def settled(
+    rounds: Sequence[Round],
+    subject: Subject,
+    reference: Reference | None,
+    policy: Policy,
+    max_rounds: int,
+) -> bool:
+    """Whether measuring on is pointless: the verdict is certain, or out of reach within `max_rounds`."""
+    verdict = judge(rounds, subject, reference, policy)
+    if reference is None or verdict.status != "inconclusive" or not verdict.comparisons:
+        return True
+    surest = verdict.comparisons[0]
+    estimate = after_rounds(*_series(surest.metric, rounds, reference), max_rounds)
+    best = _interval(surest.metric, estimate, policy, max_rounds)
+    return best.low <= policy.max_slowdown < best.high
+
+
+def _rows_differ(rounds: Sequence[Round]) -> str | None:
+    rows = sorted({round_.rows for round_ in rounds})
+    if rows[0] == 0:
+        return "invalid: a round gave no rows; the pipeline loses its data"
+    if len(rows) > 1:
+        listed = ", ".join(map(str, rows))
+        return f"invalid: rounds of the same pipeline gave different numbers of rows: {listed}"
+    return None
+
+
+def _below_target(rounds: Sequence[Round], policy: Policy) -> Verdict | None:
+    if policy.min_throughput is None:
+        return None
+    best = max((r.throughput or 0.0) for r in rounds)
+    if best >= policy.min_throughput:
+        return None
+    reason = (
+        f"regressed: throughput at most {best:.1f} rows/s in {len(rounds)} rounds, "
+        f"target min_throughput={policy.min_throughput:g}"
+    )
+    return Verdict("regressed", reason, metric=THROUGHPUT.name, threshold=policy.min_throughput)
+
+
+def _without_baseline(
+    rounds: Sequence[Round],
+    subject: Subject,
+    elsewhere: Reference | None,
+    software: Mapping[str, str | None],
+) -> Verdict:
+    remedy = "record one with --rayperf-update-baselines"
+    if elsewhere is None or elsewhere.subject != subject:
+        return Verdict("no-baseline", f"no baseline for this environment; {remedy}")
+    same = [s for s in elsewhere.sessions if _same_software(s.software, software)]
+    if not same:
+        return Verdict("no-baseline", f"no baseline for this environment; {remedy}")
+    counted = _judge_counters(rounds, Reference(elsewhere.name, subject, tuple(same)))
+    if counted is not None and counted.status in ("regressed", "invalid"):
+        return counted
+    return Verdict(
+        "no-baseline", f"no baseline for this environment, counters equal {elsewhere.name}; {remedy}"
+    )
+
+
+_SAME = ("python", "ray", "torch", "torchvision", "numpy", "pillow", "pyarrow")
+
+
+def _same_software(one: Mapping[str, str | None], other: Mapping[str, str | None]) -> bool:
+    return all(one.get(name) == other.get(name) for name in _SAME)
+
+
+def _subject_change(reference: Reference, subject: Subject) -> str:
+    changes = [
+        f"{name} {old!r} -> {new!r}"
+        for name in Subject.__dataclass_fields__
+        if (old := getattr(reference.subject, name)) != (new := getattr(subject, name))
+    ]
+    return (
+        f"incomparable: {reference.name} measured something else ({', '.join(changes)}); "
+        "record this one with --rayperf-update-baselines"
+    )
+
+
+def _judge_counters(rounds: Sequence[Round], reference: Reference) -> Verdict | None:
+    """Exact comparison. A counter that varies from round to round on a side has noise: it does not gate."""
+    verdict = None
+    for name, old, new in _changed_counters(rounds, reference):
+        text = f"{name} {old} -> {new} a round (exact), baseline {reference.name}"
+        if name == "rows":
+            reason = f"invalid: {text}; rows are missing or doubled; accept with --rayperf-update-baselines"
+            return Verdict("invalid", reason, metric=name, wrong=True)
+        ratio = new / old if old else None
+        if new > old:
+            reason = f"regressed: {text}; accept with --rayperf-update-baselines"
+            return Verdict("regressed", reason, metric=name, ratio=ratio, threshold=1.0)
+        verdict = Verdict("improved", f"improved: {text}", metric=name, ratio=ratio, threshold=1.0)
+    return verdict
+
+
+def _changed_counters(rounds: Sequence[Round], reference: Reference) -> list[tuple[str, int, int]]:
+    changes = []
+    old_rounds = [r.all_counters() for s in reference.sessions for r in s.rounds]
+    new_rounds = [r.all_counters() for r in rounds]
+    for name in sorted({name for r in [*old_rounds, *new_rounds] for name in r}, key=_rows_first):
+        old = {r.get(name, 0) for r in old_rounds}
+        new = {r.get(name, 0) for r in new_rounds}
+        if len(old) == 1 and len(new) == 1 and old != new:
+            changes.append((name, old.pop(), new.pop()))
+    return changes
+
+
+def _rows_first(name: str) -> tuple[bool, str]:
+    return name != "rows", name
+
+
+def _series(
+    metric: Metric, rounds: Sequence[Round], reference: Reference
+) -> tuple[list[list[float]], list[float], Noise]:
+    sessions = [_figures(metric, s.rounds) for s in reference.sessions]
+    return [s for s in sessions if s], _figures(metric, rounds), NOISE[metric.name]
+
+
+def _figures(metric: Metric, rounds: Sequence[Round]) -> list[float]:
+    """The metric in those rounds; none at all if any round lacks it, for the rest would be a selection."""
+    figures = [r.metric(metric.name) for r in rounds]
+    usable = [f for f in figures if f is not None and math.isfinite(f) and f > 0]
+    return usable if len(usable) == len(figures) else []
+
+
+def _compare_metrics(rounds: Sequence[Round], reference: Reference, policy: Policy) -> tuple[Comparison, ...]:
+    compared = []
+    for metric in GATED:
+        sessions, current, noise = _series(metric, rounds, reference)
+        if sessions and current:
+            estimate = session_ratio(sessions, current, noise)
+            compared.append(_compare(metric, estimate, sessions, current, policy))
+    return tuple(compared)
+
+
+def _compare(
+    metric: Metric,
+    estimate: LogEstimate,
+    sessions: list[list[float]],
+    current: list[float],
+    policy: Policy,
+) -> Comparison:
+    limit = policy.max_slowdown
+    slowdown = _interval(metric, estimate, policy, len(current))
+    status: Status = "inconclusive"
+    if slowdown.low > limit:
+        status = "regressed"
+    elif slowdown.high < 1 / limit:
+        status = "improved"
+    elif slowdown.high <= limit:
+        status = "unchanged"
+    worse = LogEstimate(0.0, estimate.standard_error, estimate.df)
+    now = _geometric_mean(current)
+    return Comparison(
+        metric=metric,
+        status=status,
+        reference=now / math.exp(estimate.value),
+        current=now,
+        slowdown=slowdown,
+        threshold=limit,
+        mde=worse.detectable(limit, policy.alpha_each * policy.share(len(current))),
+    )
+
+
+def _interval(metric: Metric, estimate: LogEstimate, policy: Policy, rounds: int) -> Interval:
+    sign = 1 if metric.better == "lower" else -1
+    worse = LogEstimate(sign * estimate.value, estimate.standard_error, estimate.df)
+    share = policy.share(rounds)
+    return worse.interval(policy.alpha_each * share, BETA * share)
+
+
+def _geometric_mean(figures: Sequence[float]) -> float:
+    return math.exp(sum(map(math.log, figures)) / len(figures))
+
+
+def _from(c: Comparison, comparisons: tuple[Comparison, ...], reason: str) -> Verdict:
+    ratio = c.ratio
+    return Verdict(
+        status=c.status,
+        reason=reason,
+        metric=c.metric.name,
+        ratio=ratio.ratio,
+        ci=(ratio.low, ratio.high),
+        threshold=c.threshold,
+        mde=c.mde,
+        comparisons=comparisons,
+    )
