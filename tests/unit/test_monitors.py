@@ -1,0 +1,424 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from pytest_rayperf.monitors import system
+from pytest_rayperf.monitors.protocol import Monitor
+from pytest_rayperf.monitors.sampler import Sampler
+from pytest_rayperf.monitors.system import (
+    ClusterWorkers,
+    NoRayletError,
+    SystemMonitor,
+    local_raylets,
+    ray_worker_processes,
+)
+
+MIB = 1024**2
+
+
+class Ticks:
+    """A wait that lets `ticks` samples pass at once and then says that it is time to stop."""
+
+    def __init__(self, ticks: int) -> None:
+        self.ticks = ticks
+        self.left = ticks
+        self.waited: list[float] = []
+
+    def __call__(self, seconds: float) -> bool:
+        self.waited.append(seconds)
+        if self.left == 0:
+            self.left = self.ticks  # for a second block
+            return True
+        self.left -= 1
+        return False
+
+
+def ticking(ticks: int):
+    def make(sample, interval_s, errors):
+        return Sampler(sample, interval_s, errors, wait=Ticks(ticks))
+
+    return make
+
+
+class TestSampler:
+    def test_samples_at_both_ends_and_on_the_clock_between(self):
+        threads = []
+        wait = Ticks(3)
+        sampler = Sampler(lambda: threads.append(threading.current_thread()), 0.25, wait=wait)
+        with sampler:
+            assert sampler.running
+        assert sampler.samples == 5
+        assert wait.waited == [0.25] * 4
+        here = threading.current_thread()
+        assert [thread is here for thread in threads] == [True, False, False, False, True]
+        assert not threads[1].is_alive()
+        assert not sampler.running
+
+    def test_counts_what_its_calls_cost(self):
+        now = iter([1.0, 1.5, 10.0, 10.25, 20.0, 20.125])
+        sampler = Sampler(lambda: None, wait=Ticks(1), cpu_clock=lambda: next(now))
+        with sampler:
+            pass
+        assert sampler.cpu_seconds == 0.875
+
+    def test_is_usable_again_and_starts_from_nothing(self):
+        sampler = Sampler(lambda: None, wait=Ticks(2), cpu_clock=iter(range(100)).__next__)
+        for _ in range(2):
+            with sampler:
+                pass
+            assert (sampler.samples, sampler.cpu_seconds) == (4, 4)
+
+    @pytest.mark.parametrize("fails_at", [1, 3, 4])
+    def test_an_expected_error_ends_it_and_is_kept(self, fails_at):
+        calls = []
+
+        def sample():
+            calls.append(len(calls) + 1)
+            if calls[-1] == fails_at:
+                raise OSError("the disk is gone")
+
+        sampler = Sampler(sample, errors=(OSError,), wait=Ticks(2))
+        with sampler:
+            pass
+        assert sampler.problem == "OSError: the disk is gone"
+        assert calls[-1] == fails_at  # and it was not called again
+        assert sampler.samples == fails_at - 1
+
+    def test_a_problem_is_forgotten_at_the_next_start(self):
+        errors = [OSError("once")]
+
+        def sample():
+            if errors:
+                raise errors.pop()
+
+        sampler = Sampler(sample, wait=Ticks(1))
+        with sampler:
+            pass
+        assert sampler.problem is not None
+        with sampler:
+            pass
+        assert (sampler.problem, sampler.samples) == (None, 3)
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+    def test_a_mistake_in_the_sample_is_loud_and_marks_the_figures_as_partial(self, monkeypatch):
+        loud = []
+        monkeypatch.setattr(threading, "excepthook", lambda args: loud.append(args.exc_type))
+
+        def sample():
+            if threading.current_thread() is not threading.main_thread():
+                raise KeyError("a mistake")
+
+        sampler = Sampler(sample, errors=(OSError,), wait=Ticks(2))
+        with sampler:
+            pass
+        assert loud == [KeyError]
+        assert "unexpected error" in sampler.problem
+
+    def test_a_mistake_in_the_first_sample_reaches_the_caller(self):
+        def sample():
+            raise KeyError("a mistake")
+
+        sampler = Sampler(sample)
+        with pytest.raises(KeyError):
+            sampler.start()
+        assert not sampler.running
+
+    def test_stops_a_thread_that_waits_for_its_next_turn(self):
+        sampler = Sampler(lambda: None, interval_s=3600)
+        before = threading.active_count()
+        with sampler:
+            assert threading.active_count() == before + 1
+        assert threading.active_count() == before
+        assert sampler.samples == 2
+
+    def test_cannot_be_started_twice_and_may_be_stopped_twice(self):
+        sampler = Sampler(lambda: None, wait=Ticks(0))
+        sampler.stop()
+        assert sampler.samples == 0
+        sampler.start()
+        with pytest.raises(RuntimeError, match="runs already"):
+            sampler.start()
+        sampler.stop()
+        sampler.stop()
+        assert sampler.samples == 2
+
+    @pytest.mark.parametrize("interval", [0, -1, float("nan")])
+    def test_an_interval_that_is_no_time_is_refused(self, interval):
+        with pytest.raises(ValueError, match="interval_s must be above 0"):
+            Sampler(lambda: None, interval_s=interval)
+
+
+class FakeProcess:
+    """A process with a script of readings: (rss, shared, cpu seconds); an exception is raised instead."""
+
+    def __init__(self, pid, readings, created=1.0):
+        self.pid = pid
+        self.readings = iter(readings)
+        self.created = created
+
+    def memory_info(self):
+        reading = next(self.readings)
+        if isinstance(reading, Exception):
+            raise reading
+        rss, shared, self.cpu = reading
+        if shared is None:
+            return SimpleNamespace(rss=rss)
+        return SimpleNamespace(rss=rss, shared=shared)
+
+    def cpu_times(self):
+        return SimpleNamespace(user=self.cpu * 0.75, system=self.cpu * 0.25, children_user=100.0)
+
+    def create_time(self):
+        return self.created
+
+
+def monitor(*samples, ticks=None, machine=None):
+    """A monitor whose n-th sample sees the n-th list of processes."""
+    script = iter(samples)
+    cpu = iter(machine or [(0.0, 0.0)] * len(samples))
+    return SystemMonitor(
+        lambda: next(script),
+        sampler=ticking(len(samples) - 2 if ticks is None else ticks),
+        machine_cpu=lambda: next(cpu),
+    )
+
+
+class TestSystemMonitor:
+    def test_peaks_are_of_private_memory(self):
+        one = FakeProcess(1, [(300, 200, 0), (900, 200, 0), (250, 200, 0)])
+        two = FakeProcess(2, [(800, 700, 0), (850, 700, 0), (1300, 700, 0)])
+        with monitor([one, two], [one, two], [one, two]) as m:
+            pass
+        summary = m.summary()
+        assert summary["peak_worker_memory"] == 700  # the first process's second sample
+        assert summary["total_peak_memory"] == 700 + 150
+        assert summary["processes"] == 2
+        assert summary["samples"] == 3
+        assert (m.available, m.problem) == (True, None)
+
+    def test_memory_is_the_whole_resident_set_where_sharing_is_not_told(self):
+        one = FakeProcess(1, [(300, None, 0), (200, None, 0)])
+        with monitor([one], [one]) as m:
+            pass
+        assert m.summary()["peak_worker_memory"] == 300
+
+    def test_cpu_is_what_was_used_between_first_and_last_sight(self):
+        stays = FakeProcess(1, [(1, 0, 10.0), (1, 0, 11.0), (1, 0, 14.0)])
+        comes = FakeProcess(2, [(1, 0, 5.0), (1, 0, 5.5)])
+        with monitor([stays], [stays, comes], [stays, comes]) as m:
+            pass
+        assert m.summary()["cpu_seconds"] == pytest.approx(4.0 + 0.5)
+
+    def test_a_process_that_ended_keeps_its_last_reading(self):
+        dies = FakeProcess(1, [(500, 0, 1.0), (600, 0, 3.0), psutil.NoSuchProcess(1)])
+        stays = FakeProcess(2, [(100, 0, 0.0), (100, 0, 0.0), (100, 0, 1.0)])
+        with monitor([dies, stays], [dies, stays], [dies, stays]) as m:
+            pass
+        summary = m.summary()
+        assert summary["cpu_seconds"] == pytest.approx(3.0)
+        assert summary["peak_worker_memory"] == 600
+        assert summary["samples"] == 3
+        assert m.problem is None
+
+    def test_another_process_with_the_id_of_a_dead_one_is_another(self):
+        first = FakeProcess(1, [(1, 0, 50.0), (1, 0, 60.0)], created=1.0)
+        second = FakeProcess(1, [(1, 0, 0.5), (1, 0, 1.0)], created=2.0)
+        with monitor([first], [first], [second], [second]) as m:
+            pass
+        assert m.summary()["cpu_seconds"] == pytest.approx(10.5)
+        assert m.summary()["processes"] == 2
+
+    def test_one_sight_of_a_process_makes_no_cpu_figure(self):
+        with monitor([FakeProcess(1, [(7, 0, 10.0)])], []) as m:
+            pass
+        assert m.summary()["cpu_seconds"] is None
+        assert m.summary()["peak_worker_memory"] == 7
+
+    @pytest.mark.parametrize(
+        ("readings", "expected"),
+        [([(10.0, 100.0), (25.0, 120.0)], 0.75), ([(10.0, 100.0), (10.0, 100.0)], None)],
+    )
+    def test_machine_utilization_over_the_span(self, readings, expected):
+        one = FakeProcess(1, [(1, 0, 0)] * 2)
+        with monitor([one], [one], machine=readings) as m:
+            pass
+        assert m.summary()["machine_cpu_utilization"] == expected
+
+    def test_no_process_seen_is_missing_and_not_0(self):
+        with monitor([], [], machine=[(0.0, 0.0), (1.0, 2.0)]) as m:
+            pass
+        summary = m.summary()
+        assert summary["processes"] == 0
+        assert [summary[name] for name in ("peak_worker_memory", "total_peak_memory", "cpu_seconds")] == [
+            None
+        ] * 3
+        assert summary["machine_cpu_utilization"] == 0.5
+        assert m.problem == "no process was seen to sample"
+
+    @pytest.mark.parametrize(
+        "error", [psutil.AccessDenied(1, "python"), OSError("too many open files"), NoRayletError("gone")]
+    )
+    def test_an_error_makes_every_figure_missing_and_is_kept(self, error):
+        one = FakeProcess(1, [(5, 0, 1.0), error])
+        with monitor([one], [one], [one]) as m:
+            pass
+        assert set(m.summary().values()) == {None}
+        assert type(error).__name__ in m.problem
+        assert not m.available
+
+    def test_before_its_first_block_every_figure_is_missing(self):
+        assert set(monitor([], []).summary().values()) == {None}
+
+    def test_the_next_block_starts_from_nothing(self):
+        big = FakeProcess(1, [(5000, 0, 0.0), (5000, 0, 9.0)])
+        small = FakeProcess(2, [(10, 0, 1.0), (10, 0, 2.0)])
+        m = monitor([big], [big], [small], [small], ticks=0)
+        with m:
+            pass
+        assert m.summary()["peak_worker_memory"] == 5000
+        with m, pytest.raises(RuntimeError, match="runs already"), m:
+            pass
+        summary = m.summary()
+        assert (summary["peak_worker_memory"], summary["cpu_seconds"]) == (10, 1.0)
+
+    def test_the_block_s_own_error_passes_and_the_thread_ends(self):
+        before = threading.active_count()
+        with pytest.raises(ZeroDivisionError), SystemMonitor(lambda: [psutil.Process()], interval_s=3600):
+            raise ZeroDivisionError
+        assert threading.active_count() == before
+
+    def test_measures_this_very_process(self):
+        def is_monitor(m: Monitor) -> Monitor:
+            return m
+
+        with is_monitor(SystemMonitor(lambda: [psutil.Process()], interval_s=3600)) as m:
+            held = bytearray(os.urandom(1)) * (32 * MIB)
+        summary = m.summary()
+        assert len(held) <= summary["peak_worker_memory"] < psutil.virtual_memory().total
+        assert summary["cpu_seconds"] >= 0
+        assert summary["sampler_cpu_seconds"] > 0
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="iowait and guest times are Linux's")
+    def test_waiting_for_disks_is_idle_and_guests_are_counted_once(self, monkeypatch):
+        fields = {"user": 30.0, "system": 10.0, "idle": 40.0, "iowait": 15.0, "steal": 5.0, "guest": 20.0}
+        monkeypatch.setattr(psutil, "cpu_times", lambda: SimpleNamespace(_asdict=lambda: fields))
+        assert system._machine_cpu_seconds() == (45.0, 100.0)
+
+
+@contextmanager
+def family(*titles):
+    """A process with one sleeping child for each title, as a raylet has; gives it and the children's pids."""
+    code = (
+        "import signal, subprocess, sys\n"
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"  # a child that ends leaves no zombie
+        "for title in sys.argv[1:]:\n"
+        "    child = subprocess.Popen([title, '-c', 'input()'], executable=sys.executable,\n"
+        "        stdin=subprocess.PIPE)\n"
+        "    print(child.pid, flush=True)\n"
+        "input()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *titles], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        pids = [int(parent.stdout.readline()) for _ in titles]
+        try:
+            yield parent, pids
+        finally:
+            for pid in pids:
+                if psutil.pid_exists(pid):
+                    psutil.Process(pid).kill()
+            parent.kill()
+
+
+class TestClusterWorkers:
+    TITLES = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "python", "ray::MapWorker(f)")
+
+    def test_workers_are_the_raylet_s_children_with_a_worker_s_title(self):
+        with family(*self.TITLES) as (raylet, pids):
+            found = ray_worker_processes([raylet.pid])
+            assert {process.pid for process in found} == {pids[0], pids[4]}
+
+    def test_the_same_without_the_kernel_s_list_of_children(self, monkeypatch):
+        monkeypatch.setattr(system.sys, "platform", "darwin")
+        with family(*self.TITLES) as (raylet, pids):
+            found = ray_worker_processes([raylet.pid])
+            assert {process.pid for process in found} == {pids[0], pids[4]}
+
+    def test_processes_are_kept_and_dead_ones_dropped(self):
+        with family("ray::IDLE", "ray::IDLE") as (raylet, pids):
+            workers = ClusterWorkers([raylet.pid])
+            first = {process.pid: process for process in workers()}
+            assert set(first) == set(pids)
+            first[pids[0]].kill()
+            first[pids[0]].wait(timeout=60)
+            (kept,) = workers()
+            assert kept is first[pids[1]]
+
+    def test_a_dead_worker_s_id_in_another_process_is_looked_at_anew(self, monkeypatch):
+        with family("ray::IDLE") as (raylet, pids):
+            workers = ClusterWorkers([raylet.pid])
+            (first,) = workers()
+            # What psutil says of a process whose id another one has now.
+            monkeypatch.setattr(first, "is_running", lambda: False)
+            (second,) = workers()
+            assert second is not first
+            assert second.pid == pids[0]
+
+    def test_one_of_two_raylets_may_end(self):
+        with family("ray::IDLE") as (stays, pids), family("ray::IDLE") as (ends, _):
+            workers = ClusterWorkers([stays.pid, ends.pid])
+            assert len(workers()) == 2
+            ends.kill()
+            ends.wait()
+            assert [process.pid for process in workers()] == pids
+
+    def test_without_a_raylet_it_says_so(self):
+        with pytest.raises(NoRayletError, match="no raylet is known"):
+            ray_worker_processes([])
+
+    def test_a_raylet_that_is_a_zombie_is_dead(self):
+        with family() as (raylet, _):
+            workers = ClusterWorkers([raylet.pid])
+            assert workers() == []
+            raylet.kill()
+            os.waitid(os.P_PID, raylet.pid, os.WEXITED | os.WNOWAIT)  # ended, and still a zombie
+            with pytest.raises(NoRayletError, match=str(raylet.pid)):
+                workers()
+            raylet.wait()
+            with pytest.raises(NoRayletError, match=str(raylet.pid)):
+                ray_worker_processes([raylet.pid])
+
+    def test_a_monitor_without_a_raylet_has_no_figures_and_a_reason(self):
+        with SystemMonitor(ClusterWorkers([]), interval_s=3600) as m:
+            pass
+        assert set(m.summary().values()) == {None}
+        assert "no raylet is known" in m.problem
+        assert not m.available
+
+    def test_raylets_are_told_apart_by_their_cluster(self, monkeypatch):
+        def process(pid, name, *command):
+            def cmdline():
+                if isinstance(command[0], Exception):
+                    raise command[0]
+                return list(command)
+
+            return SimpleNamespace(pid=pid, info={"name": name}, cmdline=cmdline)
+
+        processes = [
+            process(30, "raylet", "raylet", "--gcs-address=10.0.0.1:6379"),
+            process(20, "raylet", "raylet", "--gcs-address=10.0.0.1:6380"),
+            process(10, "raylet", psutil.AccessDenied(10)),
+            process(5, "python", "python", "--gcs-address=10.0.0.1:6379"),
+        ]
+        monkeypatch.setattr(psutil, "process_iter", lambda attributes: iter(processes))
+        assert local_raylets() == (10, 20, 30)
+        assert local_raylets("10.0.0.1:6379") == (30,)
+        assert local_raylets("10.0.0.1:63") == ()
