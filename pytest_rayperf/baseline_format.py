@@ -81,7 +81,7 @@ def read_baseline(path: Path, shown: str) -> Baseline:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BaselineError(f"{shown}: cannot be read ({error})") from error
-    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError
+    except (ValueError, RecursionError) as error:  # JSONDecodeError, UnicodeDecodeError; nested too deep
         raise BaselineError(f"{shown}: is not whole JSON ({error}); {mend}") from error
     reader = _Reader(shown, mend)
     top = reader.mapping(data, "the file")

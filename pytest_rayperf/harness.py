@@ -126,7 +126,8 @@ class RayPerf:
         try:
             self._measure({name: pipeline}, samples, policy, is_settled, lambda _: True)
         except BaseException as error:
-            self._unfinished(samples.rounds.get(name, []), slug, self._item.variant, error)
+            rounds = samples.rounds.get(name, [])
+            self._unfinished(rounds, self._item.id, slug, self._item.variant, error)
             raise
         wrong = _unexpected_rows(samples.rounds[name], expected_rows)
         benchmark = self._judge(samples.rounds[name], slug, self._item.variant, reference, policy, wrong)
@@ -160,8 +161,8 @@ class RayPerf:
         variant = self._item.variant
         reported: tuple[Variant, ...] = (variant,) if variant else VARIANTS
         policy = self._record.policy(self._item.limits, benchmarks=len(reported))
-        slugs = {v: self._variant_slug(v, variant) for v in VARIANTS}
-        references = {v: self._variant_reference(v, variant, slugs[v]) for v in VARIANTS}
+        slugs = {v: self._variant_slug(v) for v in VARIANTS}
+        references = {v: self._variant_reference(v, slugs[v]) for v in VARIANTS}
         pipelines: dict[str, Pipeline] = {"antipattern": antipattern, "fix": fix}
 
         def is_settled(so_far: Samples) -> bool:
@@ -177,7 +178,7 @@ class RayPerf:
         rounds = measured.samples.rounds
         if measured.error is not None:
             for name in reported:
-                self._unfinished(rounds.get(name, []), slugs[name], name, measured.error)
+                self._unfinished(rounds.get(name, []), self._item.id, slugs[name], name, measured.error)
             raise measured.error
         duels = self._judge_duel(measured, {metric: None, **(floors or {})}, policy)
         if first_time:
@@ -223,7 +224,7 @@ class RayPerf:
                 return raised
             text = (
                 f"invalid: raised another error than {error.__name__} ({match!r}): "
-                f"{type(raised).__name__}: {_last_line(raised)}"
+                f"{type(raised).__name__}: {_gist(raised)}"
             )
             self._fail_wrong(text, raised)
         rows = execution.round.rows
@@ -303,8 +304,8 @@ class RayPerf:
             measured.error = error
         except BaseException as error:  # Ctrl-C: what was measured is printed
             for name in VARIANTS:
-                rounds = measured.samples.rounds.get(name, [])
-                self._unfinished(rounds, self._variant_slug(name, None), name, error)
+                rounds, id = measured.samples.rounds.get(name, []), self._variant_id(name)
+                self._unfinished(rounds, id, self._variant_slug(name), name, error)
             raise
         if measured.error is None and measured.difference is None:
             measured.difference = _row_difference(measured.samples)
@@ -321,21 +322,21 @@ class RayPerf:
             for metric, floor in floors.items()
         )
 
-    def _variant_slug(self, name: Variant, reported: Variant | None) -> str:
-        if reported is None:
+    def _variant_slug(self, name: Variant) -> str:
+        if self._item.variant is None:
             return f"{slug_of(self._item.id)}-{name}"
-        return slug_of(self._variant_id(name, reported))
+        return slug_of(self._variant_id(name))
 
-    def _variant_id(self, name: Variant, reported: Variant | None) -> str:
+    def _variant_id(self, name: Variant) -> str:
         """The node id of the duel's other item differs from this one's in the variant alone."""
-        id = self._item.id
-        if reported is None or name == reported:
+        id, own = self._item.id, self._item.variant
+        if own is None or name == own:
             return id
         head, bracket, params = id.partition("[")
-        return head + bracket + re.sub(rf"(?<![A-Za-z0-9_]){reported}(?![A-Za-z0-9_])", name, params)
+        return head + bracket + re.sub(rf"(?<![A-Za-z0-9_]){own}(?![A-Za-z0-9_])", name, params)
 
-    def _variant_reference(self, name: Variant, reported: Variant | None, slug: str) -> Reference | None:
-        return self._record.store.reference(slug, self._variant_id(name, reported))
+    def _variant_reference(self, name: Variant, slug: str) -> Reference | None:
+        return self._record.store.reference(slug, self._variant_id(name))
 
     def _judge(
         self,
@@ -370,11 +371,16 @@ class RayPerf:
         self._record.add(benchmark, self._item.subject)
 
     def _unfinished(
-        self, rounds: Sequence[Round], slug: str, variant: Variant | None, error: BaseException
+        self,
+        rounds: Sequence[Round],
+        id: str,
+        slug: str,
+        variant: Variant | None,
+        error: BaseException,
     ) -> None:
         self._record.add_unfinished(
             Benchmark(
-                id=self._item.id,
+                id=id,
                 slug=slug,
                 rounds=tuple(rounds),
                 verdict=_unfinished_verdict(rounds, error),
@@ -396,14 +402,19 @@ class RayPerf:
 
 def _unfinished_verdict(rounds: Sequence[Round], error: BaseException) -> Verdict:
     if isinstance(error, Exception):
-        text = f"invalid: the pipeline raised {type(error).__name__}: {_last_line(error)}"
+        text = f"invalid: the pipeline raised {type(error).__name__}: {_gist(error)}"
         return Verdict("invalid", text)
-    return Verdict("inconclusive", f"interrupted after {len(rounds)} rounds")
+    return Verdict("inconclusive", f"interrupted after {len(rounds)} round{'s' * (len(rounds) != 1)}")
 
 
-def _last_line(error: BaseException) -> str:
+def _gist(error: BaseException) -> str:
+    """The line of an error's text that says what happened.
+
+    Ray's errors hold the worker's traceback first and its own advice last; what was raised stands between.
+    """
     lines = str(error).strip().splitlines()
-    return lines[-1] if lines else ""
+    raised = [line for line in lines if re.match(r"[A-Za-z_][\w.]*(Error|Exception|Warning): ", line)]
+    return [*raised, *reversed(lines), ""][0]
 
 
 def _unexpected_rows(rounds: Sequence[Round], expected: int | None) -> str | None:

@@ -192,6 +192,8 @@ def _check_together(config: pytest.Config, options: Options, read: _Values) -> N
             f"-n {workers or ''}: performance tests share the machine's cores and cannot run in parallel; "
             "run pytest --rayperf with -n 0 or -p no:xdist"
         )
+    if options.json is not None and options.json.is_dir():
+        raise ConfigurationError(f"{read.where('json')} {options.json}: is a folder; name a file in it")
     if options.json is not None and not options.json.parent.is_dir():
         raise ConfigurationError(
             f"{read.where('json')} {options.json}: the folder {options.json.parent} does not exist; make it"
@@ -199,8 +201,13 @@ def _check_together(config: pytest.Config, options: Options, read: _Values) -> N
 
 
 def _switch(config: pytest.Config, name: str) -> bool:
+    import pytest
+
     given = config.getoption(_dest(name), None)
-    return bool(config.getini(_dest(name)) if given is None else given)
+    try:
+        return bool(config.getini(_dest(name)) if given is None else given)
+    except (ValueError, pytest.UsageError) as error:  # UsageError since pytest 9.2; its text names no option
+        raise ConfigurationError(f"ini option {_dest(name)}: must be true or false ({error})") from error
 
 
 class _Values:

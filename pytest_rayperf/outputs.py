@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,11 @@ def _canonical(columns: dict[str, Any]) -> dict[str, NDArray[Any]]:
     """Flat, comparable columns, with the rows sorted."""
     flat = {name: _flatten(np.asarray(values)) for name, values in columns.items()}
     ordered = sorted(flat, key=lambda name: (_rank(flat[name]), name))
-    keys = [key for name in reversed(ordered) for key in _sort_keys(flat[name])]
-    order = np.lexsort(keys) if keys else slice(None)
+    keys = [_sort_key(flat[name]) for name in reversed(ordered)]
+    # Rounded, so that two floats that count as equal do not order their rows differently; what then still
+    # ties is ordered by the floats themselves.
+    rounded = [np.round(key, 2) if key.dtype.kind == "f" else key for key in keys]
+    order = np.lexsort([*(key for key in keys if key.dtype.kind == "f"), *rounded]) if keys else slice(None)
     return {name: values[order] for name, values in flat.items()}
 
 
@@ -54,7 +58,7 @@ def _flatten(values: NDArray[Any]) -> NDArray[Any]:
         return np.array([_scalar(value) for value in values], dtype=str)
     if values.ndim == 1:
         return values
-    rows = values.reshape(len(values), -1)
+    rows = values.reshape(len(values), math.prod(values.shape[1:]))  # -1 fails where there are no rows
     if rows.dtype.kind == "f":
         return rows
     return np.array([row.tobytes().hex() for row in rows], dtype=str)
@@ -70,12 +74,16 @@ def _rank(values: NDArray[Any]) -> int:
     return {"U": 0, "S": 0, "f": 2}.get(values.dtype.kind, 1)
 
 
-def _sort_keys(values: NDArray[Any]) -> list[NDArray[Any]]:
-    if values.dtype.kind == "f":
-        # Rounded, so that two floats that count as equal do not order their rows differently.
-        summary = values if values.ndim == 1 else values.sum(axis=1)
-        return [np.round(summary.astype(np.float64), 2)]
-    return [values]
+def _sort_key(values: NDArray[Any]) -> NDArray[Any]:
+    if values.dtype.kind != "f":
+        return values
+    numbers = values.astype(np.float64)
+    if values.ndim > 1:
+        # One number a row. Not its sum: that is 1 for any row of probabilities.
+        weights = np.random.default_rng(0).standard_normal(values.shape[1])
+        with np.errstate(all="ignore"):  # infinities make it NaN, which sorts too
+            numbers = (numbers * weights).sum(axis=1)
+    return np.clip(numbers, -1e300, 1e300)  # np.round overflows above
 
 
 def _column_difference(

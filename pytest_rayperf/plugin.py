@@ -114,6 +114,7 @@ class _ActivePlugin:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._resources = config.stash[resources_key]
+        self._collected: set[str] | None = None
         _quieten_pytest_benchmark(config)
 
     @pytest.hookimpl(tryfirst=True)
@@ -124,6 +125,7 @@ class _ActivePlugin:
         try:
             self._resources.prepare(session.items)
         except ConfigurationError as error:
+            self._collected = None  # the summary must not read what was found broken here
             raise pytest.UsageError(str(error)) from None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -131,16 +133,14 @@ class _ActivePlugin:
         if report.when == "call":
             self._resources.progress.done()
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        """Put the verdict into the report, and so into JUnit."""
-        report = yield
-        if report.when == "call":
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        """Put the verdict among the item's properties, which its reports, and so JUnit, are made with."""
+        if call.when == "call":
             for benchmark in self._resources.record().benchmarks:
                 if benchmark.id == item.nodeid:
                     suffix = f"_{benchmark.variant}" if benchmark.variant else ""
-                    report.user_properties.append((f"rayperf_verdict{suffix}", benchmark.verdict.status))
-        return report
+                    item.user_properties.append((f"rayperf_verdict{suffix}", benchmark.verdict.status))
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the report, also of a run that failed or was interrupted."""
@@ -171,11 +171,10 @@ class _ActivePlugin:
             terminalreporter.write_line(line, red=True)
 
     def _gone(self) -> list[str]:
-        session_items = getattr(self, "_collected", None)
-        if session_items is None:
+        if self._collected is None:
             return []
         root = self._config.rootpath
-        return self._resources.record().gone(session_items, lambda file: (root / file).is_file())
+        return self._resources.record().gone(self._collected, lambda file: (root / file).is_file())
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:

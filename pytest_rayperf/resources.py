@@ -13,6 +13,7 @@ from pytest_rayperf.errors import ConfigurationError
 from pytest_rayperf.feed import ReplayTimer
 from pytest_rayperf.options import Options
 from pytest_rayperf.progress import ProgressLine
+from pytest_rayperf.slugs import slug_of
 
 if TYPE_CHECKING:
     from pytest_rayperf.data.features import FeatureSource
@@ -85,6 +86,7 @@ class Resources:
         record.selected = len(tests)
         for item in tests:
             limits_of(item)
+            record.store.reference(slug_of(item.nodeid), item.nodeid)  # it must be that test's
         if _any_uses(tests, "imagenette"):
             self.images()
         if _any_uses(tests, "classifier"):

@@ -157,9 +157,9 @@ def _without_baseline(
     counted = _judge_counters(rounds, Reference(elsewhere.name, subject, tuple(same)))
     if counted is not None and counted.status in ("regressed", "invalid"):
         return counted
-    return Verdict(
-        "no-baseline", f"no baseline for this environment, counters equal {elsewhere.name}; {remedy}"
-    )
+    counters = "equal" if counted is None else "better than"
+    reason = f"no baseline for this environment, counters {counters} {elsewhere.name}; {remedy}"
+    return Verdict("no-baseline", reason)
 
 
 _SAME = ("python", "ray", "torch", "torchvision", "numpy", "pillow", "pyarrow")
@@ -254,12 +254,11 @@ def _compare(
     elif slowdown.high <= limit:
         status = "unchanged"
     worse = LogEstimate(0.0, estimate.standard_error, estimate.df)
-    now = _geometric_mean(current)
     return Comparison(
         metric=metric,
         status=status,
-        reference=now / math.exp(estimate.value),
-        current=now,
+        reference=_geometric_mean([_geometric_mean(session) for session in sessions]),
+        current=_geometric_mean(current),
         slowdown=slowdown,
         threshold=limit,
         mde=worse.detectable(limit, policy.alpha_each * policy.share(len(current))),

@@ -1,0 +1,73 @@
+"""The conftest.py of the inner test suites: rounds out of a script instead of out of Ray.
+
+A pipeline returns a dict: what its rounds are, over `script.json`, over the defaults. Each run is a line in
+`rounds.log`, so that a test sees whether anything was measured; the teardown leaves the file `closed`.
+"""
+
+import json
+from contextlib import contextmanager
+from random import Random
+
+import numpy as np
+import pytest
+
+from pytest_rayperf.measurement import Execution
+from pytest_rayperf.results import Operator, Round
+
+DEFAULTS = {
+    "rows": 64,
+    "seconds": 2.0,
+    "cpu": {"ReadImages": 0.002, "MapBatches(Classify)": 0.008},  # seconds a row
+    "memory": 400_000_000,
+    "counters": {"model_loads": 1},
+    "outputs": {"prediction": list(range(64))},
+    "noise": 0.01,  # standard deviation of the log
+    "raises": None,
+    "interrupt_at": None,  # the how manieth execution is interrupted
+}
+
+
+class ScriptedExecutor:
+    def __init__(self, folder):
+        self.folder = folder
+        self.log = folder / "rounds.log"
+        self.executions = 0
+
+    def run(self, pipeline, *, keep_outputs, on_rows):
+        script = self.folder / "script.json"
+        plan = {**DEFAULTS, **(json.loads(script.read_text()) if script.exists() else {}), **pipeline()}
+        self.executions += 1
+        earlier = self.log.read_text().count("\n") if self.log.exists() else 0
+        with self.log.open("a") as log:
+            log.write(f"{sorted(plan['cpu'].items())}\n")
+        if self.executions == plan["interrupt_at"]:
+            raise KeyboardInterrupt
+        if plan["raises"]:
+            raise ValueError(plan["raises"])
+        noise = Random(earlier)
+        rows = plan["rows"]
+        on_rows(rows // 2)
+        on_rows(rows)
+        round_ = Round(
+            rows=rows,
+            wall_seconds=plan["seconds"] * noise.lognormvariate(0, plan["noise"]),
+            operators=tuple(
+                Operator(name, cpu_s=cpu * rows * noise.lognormvariate(0, plan["noise"]), rows=rows)
+                for name, cpu in plan["cpu"].items()
+            ),
+            counters=plan["counters"],
+            peak_worker_memory=plan["memory"],
+        )
+        outputs = plan["outputs"] if keep_outputs else None
+        return Execution(round_, outputs and {name: np.array(values) for name, values in outputs.items()})
+
+    @contextmanager
+    def shipping(self, modules):
+        assert any(module.__name__.startswith("test_") for module in modules)
+        yield
+
+
+@pytest.fixture(scope="session")
+def _rayperf_executor(pytestconfig):
+    yield ScriptedExecutor(pytestconfig.rootpath)
+    (pytestconfig.rootpath / "closed").touch()

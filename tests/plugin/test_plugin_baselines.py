@@ -1,0 +1,278 @@
+"""The life of a baseline: made, held, broken, accepted anew; and what is said when a test is gone."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+SLOWER = {"ReadImages": 0.002, "MapBatches(Classify)": 0.014}
+
+WITH_IMAGES = """
+    def test_pipe(rayperf, imagenette):
+        rayperf(lambda: {})
+"""
+
+
+def test_life_of_a_baseline(project, images, find_line):
+    project.tests(WITH_IMAGES)
+    data = (f"--rayperf-data={images('one')}",)
+
+    # There is none.
+    result = project.measure(*data)
+    assert result.ret == 0
+    assert "1 no-baseline" in result.stdout.str()
+    result = project.measure("--rayperf-gate", *data)
+    assert result.ret == 1
+    find_line(result.stdout.str(), r"^no-baseline: no baseline for .*; record one with --rayperf-update-base")
+    assert project.baselines() == []
+
+    # Three accepted sessions; the same speed passes.
+    for sessions in (1, 2, 3):
+        project.record(1, *data)
+        assert project.sessions() == sessions
+    result = project.measure("--rayperf-gate", *data)
+    assert result.ret == 0
+    assert "1 unchanged" in result.stdout.str()
+    assert project.sessions() == 3
+
+    # One operator got slower: a failed item, one line, also in JUnit's XML, and with or without the gate.
+    project.script(cpu=SLOWER)
+    result = project.measure("--rayperf-gate", "--junitxml", "junit.xml", *data)
+    assert result.ret == 1
+    result.assert_outcomes(failed=1)
+    shown = project.baseline().relative_to(project.path).as_posix()
+    pattern = (
+        r"^regressed: cpu_seconds_per_row 0\.0[01]\d* -> 0\.01[56]\d* s, 1\.[56]\dx \[1\.\d\d, [12]\.\d\d\], "
+        r"threshold 1\.10; operator MapBatches\(Classify\) \+7\d% CPU; baseline "
+        + shown
+        + "; accept with --rayperf-update-baselines$"
+    )
+    message = find_line(result.stdout.str(), pattern)
+    suite = ElementTree.parse(project.path / "junit.xml").getroot().find("testsuite")
+    assert (suite.get("failures"), suite.get("errors"), suite.get("tests")) == ("1", "0", "1")
+    assert suite.find("testcase/failure").get("message") == f"Failed: {message}"
+    properties = {p.get("name"): p.get("value") for p in suite.iter("property")}
+    assert properties["rayperf_verdict"] == "regressed"
+    assert project.measure(*data).ret == 1
+
+    # Accepted: a new start, for the old speed is history.
+    result = project.measure("--rayperf-update-baselines", *data)
+    assert result.ret == 0
+    assert f"baseline written: {shown}" in result.stdout.str()
+    assert project.sessions() == 1
+    project.record(2, *data)
+    result = project.measure("--rayperf-gate", *data)
+    assert result.ret == 0
+    assert "1 unchanged" in result.stdout.str()
+
+    # Other images: not to be compared.
+    other = (f"--rayperf-data={images('other', shade=200)}",)
+    result = project.measure(*other)
+    assert result.ret == 0
+    assert "1 incomparable" in result.stdout.str()
+    result = project.measure("--rayperf-gate", *other)
+    assert result.ret == 1
+    line = find_line(result.stdout.str(), rf"^incomparable: {shown} measured something else \(")
+    assert "data 'one' -> 'other'" in line
+    assert "data_fingerprint" in line
+
+    # A counter grew.
+    project.script(cpu=SLOWER, counters={"model_loads": 4})
+    result = project.measure("--rayperf-gate", *data)
+    assert result.ret == 1
+    find_line(result.stdout.str(), rf"^regressed: model_loads 1 -> 4 a round \(exact\), baseline {shown};")
+
+    # Rows are missing: wrong, whoever asks.
+    project.script(cpu=SLOWER, rows=63)
+    result = project.measure(*data)
+    assert result.ret == 1
+    find_line(result.stdout.str(), r"^invalid: rows 64 -> 63 a round \(exact\), baseline")
+    assert project.sessions() == 3
+
+
+def test_a_regression_that_is_less_than_the_threshold_passes(project):
+    project.tests()
+    project.record(3)
+    project.script(cpu=SLOWER)
+    assert project.measure("--rayperf-max-slowdown", "3").ret == 0
+    assert project.measure("--rayperf-max-slowdown", "1.2").ret == 1
+
+
+def test_each_regressed_metric_is_a_line(project, find_line):
+    project.tests()
+    project.record(3)
+    project.script(cpu=SLOWER, seconds=6.0)
+    result = project.measure()
+    assert result.ret == 1
+    text = result.stdout.str().partition("= FAILURES =")[2].partition("= rayperf =")[0]
+    find_line(text, r"^regressed: cpu_seconds_per_row .* threshold 1\.10;")
+    find_line(text, r"^regressed: throughput .* rows/s, 0\.\d\dx \[.*\], threshold 1/1\.10;")
+
+
+def test_faster_is_improved_and_passes(project):
+    project.tests()
+    project.record(3)
+    project.script(cpu={"ReadImages": 0.002, "MapBatches(Classify)": 0.002})
+    result, report = project.report("--rayperf-gate")
+    assert result.ret == 0
+    assert report["benchmarks"][0]["verdict"]["status"] == "improved"
+    project.record()
+    assert project.sessions() == 1
+
+
+def test_rows_that_changed_can_be_accepted(project):
+    project.tests()
+    project.record(2)
+    project.script(rows=32)
+    assert project.measure().ret == 1
+    project.record()
+    assert project.sessions() == 1
+    result, report = project.report("--rayperf-gate")
+    assert result.ret == 0
+    assert report["benchmarks"][0]["counters"]["rows"] == 32
+
+
+def test_rows_that_were_expected_and_are_missing_are_never_accepted(project):
+    project.tests("""
+        def test_pipe(rayperf):
+            rayperf(lambda: {}, expected_rows=65)
+    """)
+    result = project.measure("--rayperf-update-baselines")
+    assert result.ret == 1
+    assert "invalid: 64 rows, expected 65; the pipeline loses or doubles rows" in result.stdout.str()
+    assert project.baselines() == []
+
+
+def test_no_rows_at_all_are_invalid(project):
+    project.tests()
+    project.script(rows=0)
+    result = project.measure()
+    assert result.ret == 1
+    assert "invalid: a round gave no rows" in result.stdout.str()
+
+
+def test_another_profile_is_incomparable(project):
+    project.tests()
+    project.record()
+    result = project.measure("--rayperf-gate", "--rayperf-profile", "standard")
+    assert result.ret == 1
+    assert "measured something else (profile 'quick' -> 'standard')" in result.stdout.str()
+
+
+def test_inconclusive_passes_unless_strict(project, find_line):
+    project.tests()
+    project.record()  # of one session it is not known how much sessions differ
+    for arguments in ((), ("--rayperf-gate",)):
+        result = project.measure(*arguments)
+        assert result.ret == 0
+        assert "1 inconclusive" in result.stdout.str()
+        line = find_line(result.stdout.str(), r"inconclusive: cpu_seconds_per_row")
+        assert "could have seen a slowdown of 1." in line
+        assert "more baseline sessions (there are 1)" in line
+    result = project.measure("--rayperf-gate", "--rayperf-strict")
+    assert result.ret == 1
+    result.assert_outcomes(failed=1)
+    find_line(result.stdout.str(), r"^inconclusive: cpu_seconds_per_row")
+
+
+def test_counters_carry_over_from_another_environment(project, find_line):
+    project.tests()
+    project.record()
+    folder = project.baseline().parent
+    folder.rename(folder.with_name("linux-another-machine"))
+    result = project.measure()
+    assert result.ret == 0
+    assert "no baseline for this environment, counters equal baselines/linux-another" in result.stdout.str()
+    project.script(counters={"model_loads": 2})
+    result = project.measure()
+    assert result.ret == 1
+    find_line(result.stdout.str(), r"^regressed: model_loads 1 -> 2 a round \(exact\), baseline baselines/")
+
+
+def test_min_throughput_of_a_mark_needs_no_baseline(project):
+    project.tests("""
+        import pytest
+
+        @pytest.mark.rayperf(min_throughput=20)
+        def test_reached(rayperf):
+            rayperf(lambda: {})
+
+        @pytest.mark.rayperf(min_throughput=1000)
+        def test_missed(rayperf):
+            rayperf(lambda: {})
+    """)
+    result = project.measure()
+    assert result.ret == 1
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.re_match_lines([r"regressed: throughput at most 3\d\.\d rows/s .*min_throughput=1000$"])
+
+
+def test_max_slowdown_of_a_mark_wins(project):
+    project.tests("""
+        import pytest
+
+        @pytest.mark.rayperf(max_slowdown=3)
+        def test_pipe(rayperf):
+            rayperf(lambda: {})
+    """)
+    project.record(3)
+    project.script(cpu=SLOWER)
+    result, report = project.report("--rayperf-max-slowdown", "1.05")
+    assert result.ret == 0
+    assert report["benchmarks"][0]["verdict"]["threshold"] == 3
+
+
+def test_files_are_whole_sorted_and_alone_in_their_folder(project):
+    project.tests()
+    project.record(2)
+    path = project.baseline()
+    assert path.name == "it.pipe.json"
+    assert [p.name for p in path.parent.iterdir()] == ["it.pipe.json"]
+    data = json.loads(path.read_text(encoding="utf-8"))
+    assert json.dumps(data, indent=1, sort_keys=True) + "\n" == path.read_text(encoding="utf-8")
+    assert data["schema_version"] == 1
+    assert data["id"] == "test_it.py::test_pipe"
+    assert data["environment"]["id"] == path.parent.name
+    for session in data["sessions"]:
+        assert len(session["rounds"]) >= 3
+        assert session["software"]["pytest"] == pytest.__version__
+
+
+def test_two_items_have_two_files(project):
+    project.tests("""
+        import pytest
+
+        @pytest.mark.parametrize("size", [1, 2])
+        def test_pipe(rayperf, size):
+            rayperf(lambda: {})
+    """)
+    project.record()
+    assert [path.name for path in project.baselines()] == ["it.pipe-1.json", "it.pipe-2.json"]
+
+
+GONE = "baseline without a test: "
+
+
+def test_a_baseline_without_its_test_is_said_after_a_whole_run(project, find_line):
+    project.tests("""
+        def test_pipe(rayperf):
+            rayperf(lambda: {})
+
+        def test_old(rayperf):
+            rayperf(lambda: {})
+    """)
+    project.tests(name="test_other")
+    project.record()
+    assert GONE not in project.measure().stdout.str()
+
+    project.tests()
+    result = project.measure()
+    assert result.ret == 0
+    assert "it.old.json; delete it, or restore the test" in find_line(result.stdout.str(), GONE)
+    for part in (("-k", "pipe"), ("test_it.py::test_pipe",), ("-m", "not slow")):
+        assert GONE not in project.measure(*part).stdout.str()
+    assert GONE not in project.measure("test_other.py").stdout.str()
+
+    (project.path / "test_other.py").unlink()
+    gone = [line for line in project.measure().stdout.lines if GONE in line]
+    assert [line.split("/")[-1].split(";")[0] for line in gone] == ["it.old.json", "other.pipe.json"]

@@ -1,0 +1,265 @@
+"""The JSON report, an interrupted run, and pytest-benchmark's files of our rounds."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+KEYS = [
+    "schema_version", "started_at", "duration_s", "environment", "software", "profile", "data", "model",
+    "policy", "benchmarks", "duels", "summary",
+]  # fmt: skip
+BENCHMARK = [
+    "id", "antipattern", "variant", "rounds", "metrics", "counters", "operators", "verdict", "baseline"
+]  # fmt: skip
+
+
+def test_the_json_report_holds_its_contract(project, images):
+    project.tests("""
+        import pytest
+
+        def test_pipe(rayperf, imagenette):
+            rayperf(lambda: {"memory": None})
+
+        def test_pair(rayperf):
+            rayperf.duel(antipattern=lambda: {"seconds": 4.0}, fix=lambda: {}, floors={"throughput": 1.5})
+    """)
+    folder = images("photos")
+    data = f"--rayperf-data={folder}"
+    result, report = project.report(data)
+    assert result.ret == 0
+    assert set(KEYS) <= set(report)
+    assert report["schema_version"] == 1
+    assert report["duration_s"] > 0
+    assert {"id", "cpu_model", "cores", "memory_bytes", "gpu_model", "gpu_count"} <= set(
+        report["environment"]
+    )
+    assert report["software"]["pytest"] == pytest.__version__
+    assert set(report["data"]) == {"name", "fingerprint", "images", "bytes"}
+    assert report["data"]["images"] == 3
+    assert report["data"]["bytes"] == sum(
+        p.stat().st_size for p in images.__call__("x").parent.glob("photos/*")
+    )
+    assert report["model"] == {"name": None, "weights": None, "fingerprint": None}
+    assert report["summary"]["no-baseline"] == 3
+    assert sum(report["summary"].values()) == 3
+
+    first, bad, fix = report["benchmarks"]
+    for benchmark in (first, bad, fix):
+        assert set(benchmark) == set(BENCHMARK)
+        assert set(benchmark["verdict"]) == {
+            "status", "metric", "ratio", "ci", "threshold", "mde", "reason"
+        }  # fmt: skip
+        assert benchmark["baseline"] is None
+    assert (first["antipattern"], first["variant"]) == (None, None)
+    assert (bad["antipattern"], bad["variant"], fix["variant"]) == ("pair", "antipattern", "fix")
+    assert first["counters"] == {"rows": 64, "model_loads": 1}
+    rounds = first["rounds"]
+    assert len(rounds["throughput"]) == len(rounds["wall_seconds"]) == 3
+    assert rounds["throughput"] == [64 / wall for wall in rounds["wall_seconds"]]
+    # What was not measured is null, never 0.
+    assert rounds["peak_worker_memory"] == [None] * 3
+    assert first["metrics"]["peak_worker_memory"] == {
+        "unit": "bytes", "direction": "lower", "median": None, "ci": None
+    }  # fmt: skip
+    throughput = first["metrics"]["throughput"]
+    assert (throughput["unit"], throughput["direction"]) == ("rows/s", "higher")
+    assert throughput["median"] == sorted(rounds["throughput"])[1]
+    assert throughput["ci"][0] < throughput["median"] < throughput["ci"][1]
+    assert [operator["name"] for operator in first["operators"]] == ["ReadImages", "MapBatches(Classify)"]
+    for operator in first["operators"]:
+        assert set(operator) == {"name", "wall_s", "cpu_s", "udf_s", "rows", "bytes", "tasks"}
+        assert operator["cpu_s"] > 0
+        assert (operator["wall_s"], operator["udf_s"], operator["bytes"], operator["tasks"]) == (None,) * 4
+    (duel,) = report["duels"]
+    assert {"antipattern", "metric", "ratio", "ci", "floor", "outputs_equal", "status"} <= set(duel)
+    assert (duel["antipattern"], duel["metric"], duel["floor"]) == ("pair", "throughput", 1.5)
+
+    project.record(3, data)
+    project.script(cpu={"ReadImages": 0.002, "MapBatches(Classify)": 0.014})
+    result, report = project.report(data, "-k", "pipe")
+    verdict = report["benchmarks"][0]["verdict"]
+    assert (verdict["status"], verdict["metric"], verdict["threshold"]) == (
+        "regressed", "cpu_seconds_per_row", 1.1
+    )  # fmt: skip
+    assert verdict["ci"][0] < verdict["ratio"] < verdict["ci"][1]
+    assert verdict["mde"] > 1.1
+    assert verdict["reason"].startswith("regressed: cpu_seconds_per_row ")
+    assert report["benchmarks"][0]["baseline"].endswith("/it.pipe.json")
+
+
+INTERRUPTED = """
+    def test_first(rayperf):
+        rayperf(lambda: {})
+
+    def test_second(rayperf):
+        rayperf(lambda: {})
+
+    def test_third(rayperf):
+        rayperf(lambda: {})
+"""
+
+
+def test_an_interrupted_run_says_what_it_measured(project):
+    project.tests(INTERRUPTED)
+    project.script(interrupt_at=4 + 3)  # in the second round of the second test
+    result = project.run_apart("--rayperf", "--rayperf-update-baselines", "--rayperf-json=run.json")
+    text = result.stdout.str()
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert "INTERNALERROR" not in text + result.stderr.str()
+    assert project.rounds == 7
+    result.stdout.fnmatch_lines(["*= rayperf =*", "*1 inconclusive, 1 no-baseline*"])
+    assert "test_second: inconclusive: interrupted after 1 rounds" in text
+    assert "test_third" not in text
+    report = json.loads((project.path / "run.json").read_text(encoding="utf-8"))
+    assert [(b["id"], len(b["rounds"]["throughput"])) for b in report["benchmarks"]] == [
+        ("test_it.py::test_first", 3),
+        ("test_it.py::test_second", 1),
+    ]
+    assert [path.name for path in project.baselines()] == ["it.first.json"]
+    assert [path.name for path in project.baseline().parent.iterdir()] == ["it.first.json"]
+    assert (project.path / "closed").exists()  # the session's fixtures were finalized
+    assert project.run("--rayperf", "-k", "first").ret == 0
+
+
+def test_an_interrupted_duel_says_what_it_measured(project):
+    project.tests("""
+        import pytest
+
+        @pytest.mark.parametrize("variant", ["antipattern", "fix"])
+        def test_pair(rayperf, variant):
+            rayperf.duel(antipattern=lambda: {}, fix=lambda: {})
+    """)
+    project.script(interrupt_at=2 + 4)
+    result = project.run_apart("--rayperf", "--rayperf-update-baselines", "--rayperf-json=run.json")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    report = json.loads((project.path / "run.json").read_text(encoding="utf-8"))
+    assert [(b["variant"], len(b["rounds"]["throughput"])) for b in report["benchmarks"]] == [
+        ("antipattern", 1),
+        ("fix", 2),
+    ]
+    assert project.baselines() == []
+    assert (project.path / "closed").exists()
+
+
+def test_an_interrupt_before_any_round(project):
+    project.tests()
+    project.script(interrupt_at=1)
+    result = project.run_apart("--rayperf", "--rayperf-json=run.json")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
+    report = json.loads((project.path / "run.json").read_text(encoding="utf-8"))
+    assert report["benchmarks"][0]["verdict"]["reason"] == "interrupted after 0 rounds"
+    assert report["benchmarks"][0]["metrics"]["throughput"]["median"] is None
+
+
+def test_exitfirst_writes_the_report_too(project):
+    project.tests(INTERRUPTED)
+    result, report = project.report("--rayperf-gate", "-x")
+    assert result.ret == 1
+    assert [b["id"] for b in report["benchmarks"]] == ["test_it.py::test_first"]
+
+
+# pytest-benchmark
+
+
+def test_benchmark_json_has_our_rounds(project):
+    project.tests()
+    result, report = project.report("--benchmark-json=bench.json")
+    assert result.ret == 0
+    bench = json.loads((project.path / "bench.json").read_text(encoding="utf-8"))
+    (one,) = bench["benchmarks"]
+    assert one["fullname"] == "test_it.py::test_pipe"
+    rounds = report["benchmarks"][0]["rounds"]
+    assert one["stats"]["data"] == pytest.approx(rounds["wall_seconds"])
+    assert one["stats"]["rounds"] == 3
+    assert one["extra_info"] == {"throughput_rows_per_s": rounds["throughput"], "rows": 64}
+
+
+def test_both_items_of_a_duel_hand_on_their_own_rounds(project):
+    project.tests("""
+        import pytest
+
+        @pytest.mark.parametrize("variant", ["antipattern", "fix"])
+        def test_pair(rayperf, variant):
+            rayperf.duel(antipattern=lambda: {"seconds": 4.0}, fix=lambda: {})
+    """)
+    _, report = project.report("--benchmark-json=bench.json")
+    bench = json.loads((project.path / "bench.json").read_text(encoding="utf-8"))
+    for theirs, ours in zip(bench["benchmarks"], report["benchmarks"], strict=True):
+        assert theirs["fullname"] == ours["id"]
+        assert theirs["stats"]["data"] == pytest.approx(ours["rounds"]["wall_seconds"])
+
+
+def test_its_table_is_quiet_until_it_is_asked_for_something(project):
+    project.tests()
+    assert "benchmark: 1 tests" not in project.measure().stdout.str()
+    assert "benchmark: 1 tests" in project.measure("--benchmark-columns=min,max").stdout.str()
+    assert "benchmark: 1 tests" in project.measure("--benchmark-verbose").stdout.str()
+
+
+def test_a_mark_of_its_own_is_kept(project):
+    project.tests("""
+        import pytest
+
+        @pytest.mark.benchmark(group="mine")
+        def test_pipe(rayperf):
+            rayperf(lambda: {})
+    """)
+    assert project.measure("--benchmark-json=bench.json").ret == 0
+    bench = json.loads((project.path / "bench.json").read_text(encoding="utf-8"))
+    assert bench["benchmarks"][0]["group"] == "mine"
+    assert len(bench["benchmarks"][0]["stats"]["data"]) == 3
+
+
+def test_autosave_can_be_compared(project):
+    project.tests()
+    result = project.measure("--benchmark-autosave", "--benchmark-storage=store")
+    assert result.ret == 0, result.stdout.str() + result.stderr.str()
+    (saved,) = (project.path / "store").glob("*/*.json")
+    compared = subprocess.run(
+        [sys.executable, "-m", "pytest_benchmark", "--storage=store", "compare", str(saved)],
+        cwd=project.path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert compared.returncode == 0, compared.stderr
+    assert "test_pipe" in compared.stdout + compared.stderr
+    again = project.measure("--benchmark-compare", "--benchmark-storage=store")
+    assert again.ret == 0
+    assert "test_pipe (0001_" in again.stdout.str()
+
+
+def test_histogram(project):
+    pytest.importorskip("pygal", reason="pytest-benchmark draws with pygal: pytest-benchmark[histogram]")
+    project.tests()
+    result = project.measure("--benchmark-histogram=drawn")
+    assert result.ret == 0
+    assert list(project.path.glob("drawn*.svg"))
+
+
+def test_a_failing_test_is_no_warning(project):
+    project.tests("""
+        def test_before(rayperf):
+            assert False, "before"
+
+        def test_raising(rayperf):
+            rayperf(lambda: {"raises": "broken"})
+
+        def test_unexpected(rayperf):
+            rayperf(lambda: {}, expected_rows=1)
+    """)
+    result = project.measure("-W", "error")
+    assert result.ret == 1
+    result.assert_outcomes(failed=3, errors=0, warnings=0)
+    assert "PytestBenchmarkWarning" not in result.stdout.str() + result.stderr.str()
+
+
+def test_it_can_be_disabled_or_skipped(project):
+    project.tests()
+    result, report = project.report("--benchmark-disable")
+    assert result.ret == 0
+    assert len(report["benchmarks"][0]["rounds"]["throughput"]) == 3

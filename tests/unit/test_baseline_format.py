@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+import copy
+import json
+import math
+
+import pytest
+from builders import ENVIRONMENT, LIGHT, SUBJECT, make_baseline, make_round, make_session
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_rayperf.baseline_format import SCHEMA_VERSION, Baseline, Session, read_baseline, to_json
+from pytest_rayperf.errors import BaselineError, ConfigurationError
+from pytest_rayperf.results import Environment, Operator, Round, Subject
+
+MEND = "restore it from git, or delete it and record it anew with --rayperf-update-baselines"
+
+text = st.text(max_size=8)
+whole = st.integers(0, 2**63)
+seconds = st.floats(1e-9, 1e9)
+operators = st.builds(
+    Operator,
+    text,
+    st.none() | st.floats(0, 1e9),
+    st.none() | st.floats(0, 1e9),
+    st.none() | st.floats(0, 1e9),
+    st.none() | whole,
+    st.none() | whole,
+    st.none() | whole,
+)
+rounds = st.builds(
+    Round,
+    rows=whole,
+    wall_seconds=seconds,
+    operators=st.lists(operators, max_size=2).map(tuple),
+    counters=st.dictionaries(text, whole, max_size=3),
+    peak_worker_memory=st.none() | whole,
+)
+sessions = st.builds(
+    Session,
+    recorded_at=text,
+    commit=st.none() | text,
+    software=st.dictionaries(text, st.none() | text, max_size=3),
+    rounds=st.lists(rounds, min_size=1, max_size=2).map(tuple),
+)
+baselines = st.builds(
+    Baseline,
+    id=text,
+    variant=st.sampled_from([None, "antipattern", "fix"]),
+    environment=st.builds(Environment, text, text, whole, whole, st.none() | text, whole, text, text),
+    subject=st.builds(Subject, text, text, text, whole, text, text),
+    sessions=st.lists(sessions, min_size=1, max_size=2).map(tuple),
+)
+
+
+def full_round() -> Round:
+    operator = Operator("Map", wall_s=1.0, cpu_s=0.5, udf_s=0.25, rows=64, bytes=1000, tasks=2)
+    return make_round(memory=10**9, counters={"model_loads": 1}, operators=[operator])
+
+
+@pytest.fixture
+def data():
+    return json.loads(to_json(make_baseline(make_session([full_round(), full_round()]))))
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(content) -> Baseline:
+        path = tmp_path / "it.json"
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+        return read_baseline(path, "baselines/cpu-2/it.json")
+
+    return read
+
+
+def paths_of(value, path=()):
+    """Every place in parsed JSON."""
+    yield path
+    if isinstance(value, dict):
+        for key in value:
+            yield from paths_of(value[key], (*path, key))
+    elif isinstance(value, list):
+        for index in range(len(value)):
+            yield from paths_of(value[index], (*path, index))
+
+
+def shown(path) -> str:
+    words = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return words.removeprefix(".") or "the file"
+
+
+def put(data, path, value):
+    changed = copy.deepcopy(data)
+    if not path:
+        return value
+    inside = changed
+    for part in path[:-1]:
+        inside = inside[part]
+    inside[path[-1]] = value
+    return changed
+
+
+def without(data, path):
+    changed = copy.deepcopy(data)
+    inside = changed
+    for part in path[:-1]:
+        inside = inside[part]
+    del inside[path[-1]]
+    return changed
+
+
+SAMPLE = json.loads(to_json(make_baseline(make_session([full_round()]))))
+PLACES = list(paths_of(SAMPLE))
+NULLABLE = {"variant", "commit", "gpu_model", "peak_worker_memory"} | {
+    "wall_s",
+    "cpu_s",
+    "udf_s",
+    "bytes",
+    "tasks",
+}
+
+
+def may_be_null(path) -> bool:
+    if not path:
+        return False
+    in_operator = "operators" in path and path[-1] == "rows"
+    return path[-1] in NULLABLE or "software" in path[:-1] or in_operator
+
+
+class TestText:
+    def test_sorted_keys_one_value_a_line(self):
+        text = to_json(make_baseline())
+        data = json.loads(text)
+        assert text == json.dumps(data, indent=1, sort_keys=True) + "\n"
+        assert list(data) == sorted(data)
+
+    def test_deterministic_whatever_the_order_of_the_mappings(self):
+        one = make_session([make_round(counters={"a": 1, "b": 2})])
+        other = make_session([make_round(counters={"b": 2, "a": 1})])
+        assert to_json(make_baseline(one)) == to_json(make_baseline(other))
+
+    def test_keys(self):
+        data = json.loads(to_json(make_baseline()))
+        assert set(data) == {"schema_version", "id", "variant", "environment", "subject", "sessions"}
+        assert data["schema_version"] == SCHEMA_VERSION == 1
+        assert set(data["sessions"][0]) == {"recorded_at", "commit", "software", "rounds"}
+        assert set(data["sessions"][0]["rounds"][0]) == {
+            "rows",
+            "wall_seconds",
+            "peak_worker_memory",
+            "counters",
+            "operators",
+        }
+
+    def test_what_was_not_measured_is_null(self):
+        (round_,) = json.loads(to_json(make_baseline(make_session([make_round(cpu=None)]))))["sessions"][0]["rounds"]
+        assert round_["peak_worker_memory"] is None
+        assert round_["operators"][0]["cpu_s"] is None
+
+    @pytest.mark.parametrize("bad", [math.nan, math.inf])
+    def test_no_json_that_is_none(self, bad):
+        with pytest.raises(ValueError, match="JSON"):
+            to_json(make_baseline(make_session([Round(1, bad)])))
+
+    def test_adding_a_session_changes_no_other_line(self):
+        """So two branches that add sessions show as additions."""
+        one = to_json(make_baseline(make_session())).splitlines()
+        two = to_json(make_baseline(make_session(), make_session(commit="def"))).splitlines()
+        assert [line.rstrip(",") for line in one if line.rstrip(",") not in {t.rstrip(",") for t in two}] == []
+        assert len(two) > len(one)
+
+
+class TestRoundTrip:
+    @given(baselines)
+    @LIGHT
+    def test_any(self, tmp_path_factory, baseline):
+        path = tmp_path_factory.getbasetemp() / "round-trip.json"
+        written = to_json(baseline)
+        path.write_text(written, encoding="utf-8")
+        again = read_baseline(path, "it")
+        assert again == baseline
+        assert to_json(again) == written
+
+    def test_whole_numbers_are_seconds_too(self, read, data):
+        changed = put(data, ("sessions", 0, "rounds", 0, "wall_seconds"), 2)
+        assert read(changed).sessions[0].rounds[0].wall_seconds == 2.0
+
+    def test_fields_of_a_later_patch_are_passed_over(self, read, data):
+        assert read({**data, "comment": "by hand"}) == read(data)
+
+    @pytest.mark.parametrize("path", [p for p in PLACES if may_be_null(p)], ids=shown)
+    def test_null_where_it_may_be(self, read, path):
+        assert isinstance(read(put(SAMPLE, path, None)), Baseline)
+
+
+class TestBroken:
+    def test_truncated_at_every_byte(self, read):
+        whole = to_json(make_baseline(make_session([full_round()]))).encode()
+        wrong = []
+        for length in range(len(whole) - 1):  # without its last newline it is whole
+            try:
+                read(whole[:length])
+            except BaselineError as error:
+                if str(error).startswith("baselines/cpu-2/it.json: is not whole JSON (") and MEND in str(error):
+                    continue
+                wrong.append((length, str(error)))
+            else:
+                wrong.append((length, "accepted"))
+        assert wrong == []
+
+    @pytest.mark.parametrize(
+        "content",
+        [b"", b"\xff\xfe", b"\x00" * 10, b"<<<<<<< HEAD\n{}\n=======\n{}\n>>>>>>> x\n", b"{} {}", b"nan", b"[" * 100_000],
+        ids=["empty", "not utf-8", "zeros", "merge conflict", "twice", "no json", "deep"],
+    )
+    def test_no_json(self, read, content):
+        with pytest.raises(BaselineError, match="is not whole JSON") as caught:
+            read(content)
+        assert MEND in str(caught.value)
+
+    def test_not_there(self, tmp_path):
+        with pytest.raises(BaselineError, match=r"it\.json: cannot be read"):
+            read_baseline(tmp_path / "none.json", "it.json")
+
+    def test_is_a_configuration_error(self):
+        assert issubclass(BaselineError, ConfigurationError)
+
+    @pytest.mark.parametrize("version", [2, 3, 99])
+    def test_a_newer_schema(self, read, data, version):
+        with pytest.raises(BaselineError, match=f"schema_version {version}.*upgrade pytest-rayperf"):
+            read({**data, "schema_version": version})
+
+    def test_a_newer_schema_is_told_before_its_contents(self, read):
+        with pytest.raises(BaselineError, match="upgrade"):
+            read({"schema_version": 2})
+
+    @pytest.mark.parametrize("version", [None, "1", 1.0, True, -1, [1]])
+    def test_no_schema(self, read, data, version):
+        with pytest.raises(BaselineError, match=r"it\.json: schema_version must be a whole number"):
+            read({**data, "schema_version": version})
+
+    @pytest.mark.parametrize("path", PLACES, ids=shown)
+    def test_a_wrong_type_is_told_with_its_place(self, read, path):
+        found = SAMPLE
+        for part in path:
+            found = found[part]
+        is_text = isinstance(found, str) or path[-1:] == ("gpu_model",)
+        for wrong in [True, 3.5] if is_text else ["wrong", True]:
+            with pytest.raises(BaselineError) as caught:
+                read(json.dumps(put(SAMPLE, path, wrong)))
+            message = str(caught.value)
+            assert message.startswith(f"baselines/cpu-2/it.json: {shown(path)} must be ")
+            assert f"found {wrong!r}" in message
+            assert message.endswith(MEND)
+
+    @pytest.mark.parametrize("path", [p for p in PLACES if not may_be_null(p)], ids=shown)
+    def test_null_where_it_must_not_be(self, read, path):
+        with pytest.raises(BaselineError, match="found None") as caught:
+            read(put(SAMPLE, path, None))
+        assert f": {shown(path)} must be " in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            p
+            for p in PLACES
+            if p and isinstance(p[-1], str) and not may_be_null(p) and p[-2:] != ("counters", "model_loads")
+        ],
+        ids=shown,
+    )
+    def test_a_missing_field(self, read, path):
+        with pytest.raises(BaselineError) as caught:
+            read(without(SAMPLE, path))
+        assert f": {shown(path)} must be " in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            (("sessions",), []),
+            (("sessions", 0, "rounds"), []),
+            (("sessions", 0, "rounds", 0, "wall_seconds"), 0),
+            (("sessions", 0, "rounds", 0, "wall_seconds"), -1.0),
+            (("sessions", 0, "rounds", 0, "wall_seconds"), math.nan),
+            (("sessions", 0, "rounds", 0, "wall_seconds"), math.inf),
+            (("sessions", 0, "rounds", 0, "wall_seconds"), 10**400),
+            (("sessions", 0, "rounds", 0, "rows"), -1),
+            (("sessions", 0, "rounds", 0, "rows"), 64.0),
+            (("sessions", 0, "rounds", 0, "counters", "model_loads"), -1),
+            (("sessions", 0, "rounds", 0, "operators", 0, "cpu_s"), -0.1),
+            (("environment", "cores"), -2),
+            (("subject", "images"), 0.5),
+        ],
+        ids=str,
+    )
+    def test_a_value_that_cannot_be(self, read, path, value):
+        with pytest.raises(BaselineError) as caught:
+            read(put(SAMPLE, path, value))
+        assert f": {shown(path)} must be " in str(caught.value)
+
+    def test_a_huge_value_is_not_told_whole(self, read):
+        with pytest.raises(BaselineError) as caught:
+            read(put(SAMPLE, ("subject", "images"), "x" * 10_000))
+        assert len(str(caught.value)) < 300
+
+    def test_the_sample_is_good(self, read):
+        assert read(SAMPLE).environment == ENVIRONMENT
+        assert read(SAMPLE).subject == SUBJECT

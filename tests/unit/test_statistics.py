@@ -1,0 +1,433 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from builders import LIGHT
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from pytest_rayperf.results import Interval
+from pytest_rayperf.statistics import (
+    LogEstimate,
+    Noise,
+    after_rounds,
+    median_interval,
+    paired_ratio,
+    session_ratio,
+)
+
+NOISE = Noise(session_sd=0.07, round_sd=0.08)
+NO_PRIOR = Noise(session_sd=0.07, round_sd=0.08, weight=1e-9)
+
+figure = st.floats(1e-3, 1e6)
+figures = st.lists(figure, min_size=1, max_size=6)
+sessions = st.lists(figures, min_size=1, max_size=4)
+BAD = [
+    pytest.param([math.nan], id="nan"),
+    pytest.param([math.inf], id="inf"),
+    pytest.param([-math.inf], id="minus inf"),
+    pytest.param([0.0], id="zero"),
+    pytest.param([-0.0], id="minus zero"),
+    pytest.param([-1.0], id="negative"),
+    pytest.param([], id="empty"),
+    pytest.param([1.0, math.nan, 2.0], id="nan among good"),
+    pytest.param([1.0, 0.0, 2.0], id="zero among good"),
+    pytest.param([1.0, 2.0, -3.0], id="negative among good"),
+]
+
+
+def width(estimate: LogEstimate, alpha: float = 0.01) -> float:
+    interval = estimate.interval(alpha, alpha)
+    return math.log(interval.high / interval.low)
+
+
+class TestLogEstimate:
+    def test_interval_is_students(self):
+        estimate = LogEstimate(0.2, 0.1, 7.0)
+        interval = estimate.interval(0.025, 0.05)
+        assert interval.ratio == pytest.approx(math.exp(0.2))
+        assert interval.low == pytest.approx(math.exp(0.2 - 0.1 * 2.364624), rel=1e-6)  # t table, 7 df
+        assert interval.high == pytest.approx(math.exp(0.2 + 0.1 * 1.894579), rel=1e-6)
+
+    def test_each_limit_has_its_own_error(self):
+        estimate = LogEstimate(0.0, 0.1, 10.0)
+        one, other = estimate.interval(0.01, 0.2), estimate.interval(0.2, 0.01)
+        assert one.low == pytest.approx(1 / other.high)
+        assert one.high == pytest.approx(1 / other.low)
+        assert one.low < other.low
+
+    @given(
+        st.floats(-5, 5),
+        st.floats(1e-4, 1),
+        st.floats(3, 200),
+        st.floats(1e-6, 0.4),
+        st.floats(1.01, 10),
+    )
+    @LIGHT
+    def test_smaller_alpha_is_wider(self, value, error, df, alpha, factor):
+        estimate = LogEstimate(value, error, df)
+        loose, strict = estimate.interval(alpha, alpha), estimate.interval(alpha / factor, alpha / factor)
+        assert strict.low < loose.low < loose.ratio < loose.high < strict.high
+
+    @pytest.mark.parametrize("value", [-1e6, -800.0, 800.0, 1e6])
+    def test_no_overflow(self, value):
+        interval = LogEstimate(value, 10.0, 5.0).interval(1e-6, 1e-6)
+        assert 0 < interval.low <= interval.ratio <= interval.high < math.inf
+        inverse = interval.inverse
+        assert 0 < inverse.low <= inverse.ratio <= inverse.high < math.inf
+
+    def test_zero_error_is_a_point(self):
+        assert LogEstimate(math.log(2), 0.0, 5.0).interval(0.01, 0.01) == Interval(
+            pytest.approx(2), pytest.approx(2), pytest.approx(2)
+        )
+
+    def test_detectable_is_where_the_lower_limit_clears_the_threshold_nine_times_in_ten(self):
+        estimate = LogEstimate(0.0, 0.05, 20.0)
+        ratio = estimate.detectable(1.1, 0.01)
+        generator = np.random.default_rng(1)
+        # Central t about the true value, the approximation that `detectable` states.
+        seen = math.log(ratio) + 0.05 * generator.standard_t(20, 4000)
+        lows = seen - stats.t.isf(0.01, 20) * 0.05
+        assert np.mean(lows > math.log(1.1)) == pytest.approx(0.9, abs=0.02)
+
+    @pytest.mark.parametrize("power", [0.5, 0.8, 0.9, 0.99])
+    def test_more_power_needs_more_change(self, power):
+        estimate = LogEstimate(0.0, 0.05, 20.0)
+        assert estimate.detectable(1.1, 0.01, power) >= estimate.detectable(1.1, 0.01, 0.5) > 1.1
+
+    def test_detectable_does_not_depend_on_what_was_seen(self):
+        assert LogEstimate(3.0, 0.05, 20.0).detectable(1.1, 0.01) == LogEstimate(
+            0.0, 0.05, 20.0
+        ).detectable(1.1, 0.01)
+
+
+class TestSessionRatio:
+    def test_value_is_the_ratio_of_geometric_means(self):
+        estimate = session_ratio([[1.0, 4.0]], [6.0, 6.0], NOISE)
+        assert math.exp(estimate.value) == pytest.approx(3.0)
+
+    def test_each_session_counts_the_same_however_many_rounds(self):
+        estimate = session_ratio([[1.0] * 50, [4.0]], [2.0], NOISE)
+        assert estimate.value == pytest.approx(0.0)
+
+    def test_one_round_on_each_side_has_the_priors_error(self):
+        estimate = session_ratio([[2.0]], [2.0], NOISE)
+        assert estimate.standard_error == pytest.approx(math.sqrt(2 * 0.07**2 + 2 * 0.08**2))
+
+    def test_by_hand(self):
+        # k = 2 sessions of 2 rounds, 2 rounds now; logs around their means are +-0.1, +-0.1 and +-0.2.
+        e = math.exp
+        noise = Noise(session_sd=0.1, round_sd=0.1, weight=4.0)
+        estimate = session_ratio([[e(-0.1), e(0.1)], [e(0.4), e(0.6)]], [e(0.8), e(1.2)], noise)
+        round_df = 3 + 4
+        round_var = (0.02 + 0.02 + 0.08 + 4 * 0.01) / round_df
+        between = 0.5**2 / 2 - round_var / 2
+        session_df = 1 + 4
+        session_var = (4 * 0.01 + between) / session_df
+        session_part = session_var * 1.5
+        round_part = round_var * (1 / 2 + 1 / 4)
+        assert estimate.value == pytest.approx(1.0 - 0.25)
+        assert estimate.standard_error == pytest.approx(math.sqrt(session_part + round_part))
+        total = session_part + round_part
+        assert estimate.df == pytest.approx(
+            total**2 / (session_part**2 / session_df + round_part**2 / round_df)
+        )
+
+    def test_without_session_noise_and_prior_it_is_the_pooled_t_test(self):
+        one, other = [10.0, 11.0, 12.5, 9.8], [13.0, 14.5, 12.2, 15.1, 13.3]
+        noise = Noise(session_sd=1e-9, round_sd=1e-9, weight=1e-9)
+        estimate = session_ratio([one], other, noise)
+        known = stats.ttest_ind(np.log(other), np.log(one))
+        interval = known.confidence_interval(0.95)
+        # The session part is next to nothing, and so are its degrees of freedom: only the error compares.
+        assert estimate.value / estimate.standard_error == pytest.approx(known.statistic, rel=1e-6)
+        found = LogEstimate(estimate.value, estimate.standard_error, known.df).interval(0.025, 0.025)
+        assert math.log(found.low) == pytest.approx(interval.low, rel=1e-6)
+        assert math.log(found.high) == pytest.approx(interval.high, rel=1e-6)
+
+    def test_session_noise_is_estimated_where_there_are_sessions(self):
+        alike = session_ratio([[1.0, 1.01]] * 4, [1.0, 1.01], NO_PRIOR)
+        apart = session_ratio([[1.0, 1.01], [1.3, 1.31], [0.8, 0.81], [1.1, 1.11]], [1.0, 1.01], NO_PRIOR)
+        means = np.log([math.sqrt(a * (a + 0.01)) for a in (1.0, 1.3, 0.8, 1.1)])
+        assert alike.standard_error < 0.01
+        assert apart.standard_error == pytest.approx(math.sqrt(means.var(ddof=1) * 1.25), rel=0.01)
+
+    def test_more_rounds_do_not_remove_session_noise(self):
+        estimate = session_ratio([[1.0] * 10_000], [1.0] * 10_000, NOISE)
+        assert estimate.standard_error == pytest.approx(math.sqrt(2) * 0.07, rel=1e-3)
+
+    def test_more_sessions_do(self):
+        errors = [session_ratio([[1.0] * 3] * k, [1.0] * 3, NOISE).standard_error for k in (1, 2, 4, 8)]
+        assert errors == sorted(errors, reverse=True)
+        assert len(set(errors)) == 4
+
+    def test_three_equal_rounds_do_not_prove_that_there_is_no_noise(self):
+        assert session_ratio([[5.0] * 3] * 3, [5.0] * 3, NOISE).standard_error > 0.04
+
+    @given(sessions, figures, st.floats(1e-3, 1e3))
+    @LIGHT
+    def test_scaling_everything_changes_nothing(self, reference, current, scale):
+        plain = session_ratio(reference, current, NOISE)
+        scaled = session_ratio([[x * scale for x in s] for s in reference], [x * scale for x in current], NOISE)
+        assert scaled.value == pytest.approx(plain.value, abs=1e-9)
+        assert scaled.standard_error == pytest.approx(plain.standard_error, rel=1e-6)
+        assert scaled.df == pytest.approx(plain.df, rel=1e-6)
+
+    @given(figures, figures)
+    @LIGHT
+    def test_swapping_sides_inverts_the_ratio(self, one, other):
+        there = session_ratio([one], other, NOISE).interval(0.01, 0.05)
+        back = session_ratio([other], one, NOISE).interval(0.05, 0.01).inverse
+        assert (back.ratio, back.low, back.high) == pytest.approx((there.ratio, there.low, there.high))
+
+    @given(sessions, figures)
+    @LIGHT
+    def test_rates_and_times_give_inverse_ratios(self, reference, current):
+        rates = session_ratio(reference, current, NOISE)
+        times = session_ratio([[1 / x for x in s] for s in reference], [1 / x for x in current], NOISE)
+        assert times.value == pytest.approx(-rates.value, abs=1e-9)
+        assert times.standard_error == pytest.approx(rates.standard_error)
+
+    @given(sessions, figures, st.randoms(use_true_random=False))
+    @LIGHT
+    def test_order_does_not_matter(self, reference, current, random):
+        shuffled = [random.sample(s, len(s)) for s in random.sample(reference, len(reference))]
+        plain = session_ratio(reference, current, NOISE)
+        other = session_ratio(shuffled, random.sample(current, len(current)), NOISE)
+        assert other.value == pytest.approx(plain.value, abs=1e-9)
+        assert other.standard_error == pytest.approx(plain.standard_error)
+
+    @given(figure, figure, st.integers(1, 3), st.integers(1, 30), st.integers(1, 30))
+    @LIGHT
+    def test_more_equal_rounds_narrow_and_never_move(self, before, now, k, n, more):
+        few = session_ratio([[before] * 3] * k, [now] * n, NOISE)
+        many = session_ratio([[before] * 3] * k, [now] * (n + more), NOISE)
+        assert many.value == pytest.approx(few.value, abs=1e-9)
+        assert many.standard_error < few.standard_error
+        assert width(many) < width(few)
+
+    @given(st.lists(st.floats(-0.5, 0.5), min_size=2, max_size=6), st.floats(1.1, 5))
+    @LIGHT
+    def test_wider_noise_widens(self, spread, factor):
+        if np.ptp(spread) < 1e-3:
+            spread = [0.0, 0.1]
+        quiet = session_ratio([[1.0] * 3], [math.exp(x) for x in spread], NOISE)
+        loud = session_ratio([[1.0] * 3], [math.exp(x * factor) for x in spread], NOISE)
+        assert loud.standard_error > quiet.standard_error
+
+    @pytest.mark.parametrize("at", [0, 1, 2])
+    @pytest.mark.parametrize("outlier", [1e-6, 1e-3, 1e3, 1e6])
+    def test_an_outlier_widens_rather_than_convinces(self, outlier, at):
+        current = [1.0, 1.0, 1.0]
+        current[at] = outlier
+        interval = session_ratio([[1.0] * 3] * 3, current, NOISE).interval(0.001, 0.001)
+        assert interval.low < 1 < interval.high
+
+    @given(sessions, figures)
+    @LIGHT
+    def test_always_a_proper_estimate(self, reference, current):
+        estimate = session_ratio(reference, current, NOISE)
+        assert math.isfinite(estimate.value)
+        assert 0 < estimate.standard_error < math.inf
+        assert 0 < estimate.df < math.inf
+        interval = estimate.interval(0.001, 0.05)
+        assert 0 < interval.low < interval.ratio < interval.high < math.inf
+
+    @given(sessions, figures)
+    @LIGHT
+    def test_degrees_of_freedom_lie_between_the_smaller_and_the_sum(self, reference, current):
+        estimate = session_ratio(reference, current, NOISE)
+        rounds = sum(len(s) - 1 for s in [*reference, current]) + NOISE.weight
+        between = len(reference) - 1 + NOISE.weight
+        assert min(rounds, between) * (1 - 1e-9) <= estimate.df <= (rounds + between) * (1 + 1e-9)
+
+    @pytest.mark.parametrize("bad", BAD)
+    def test_bad_figures_on_either_side(self, bad):
+        with pytest.raises(ValueError, match="finite and above 0"):
+            session_ratio([[1.0]], bad, NOISE)
+        with pytest.raises(ValueError, match="finite and above 0"):
+            session_ratio([[1.0], bad], [1.0], NOISE)
+
+    def test_no_reference_session(self):
+        with pytest.raises(ValueError, match="no reference session"):
+            session_ratio([], [1.0], NOISE)
+
+    def test_the_inputs_stay_as_they_are(self):
+        reference, current = [[3.0, 1.0], [2.0]], [5.0, 4.0]
+        session_ratio(reference, current, NOISE)
+        assert (reference, current) == ([[3.0, 1.0], [2.0]], [5.0, 4.0])
+
+
+class TestCoverage:
+    """Where the model is true, a limit is missed as rarely as it says."""
+
+    @pytest.mark.parametrize("k", [1, 3, 6])
+    @pytest.mark.parametrize("alpha", [0.01, 0.05])
+    def test_the_low_limit_is_missed_about_alpha(self, k, alpha):
+        generator = np.random.default_rng(20250 + k)
+        runs = 400
+        missed = 0
+        for _ in range(runs):
+            shifts = generator.normal(0, NOISE.session_sd, k + 1)
+            drawn = [np.exp(s + generator.normal(0, NOISE.round_sd, 3)) for s in shifts]
+            estimate = session_ratio([list(d) for d in drawn[:-1]], list(drawn[-1]), NOISE)
+            missed += estimate.interval(alpha, alpha).low > 1
+        assert missed <= stats.binom.isf(1e-4, runs, alpha)
+
+    def test_paired(self):
+        generator = np.random.default_rng(7)
+        runs, alpha, missed = 400, 0.05, 0
+        for _ in range(runs):
+            shared = generator.normal(0, 0.5, 4)
+            one, other = (np.exp(shared + generator.normal(0, NOISE.round_sd, 4)) for _ in range(2))
+            interval = paired_ratio(list(one), list(other), NOISE).interval(alpha, alpha)
+            missed += not interval.low <= 1 <= interval.high
+        assert missed <= stats.binom.isf(1e-4, runs, 2 * alpha)
+
+    def test_median(self):
+        generator = np.random.default_rng(11)
+        runs, missed = 400, 0
+        for _ in range(runs):
+            low, high = median_interval(list(np.exp(generator.normal(0, 0.1, 7))))
+            missed += not low <= 1 <= high
+        assert missed <= stats.binom.isf(1e-4, runs, 0.07)  # approximately 95 %
+
+    def test_a_prior_that_is_too_small_is_corrected_by_the_data(self):
+        believed = Noise(session_sd=0.01, round_sd=0.01, weight=2.0)
+        generator = np.random.default_rng(13)
+        drawn = [list(np.exp(generator.normal(0, 0.3, 6))) for _ in range(7)]
+        estimate = session_ratio(drawn[:-1], drawn[-1], believed)
+        assert estimate.standard_error > 10 * session_ratio([[1.0] * 6] * 6, [1.0] * 6, believed).standard_error
+
+
+class TestAfterRounds:
+    def test_keeps_the_value_and_narrows(self):
+        reference, current = [[1.0, 1.1, 0.9]] * 3, [1.2, 1.1, 1.3]
+        now = session_ratio(reference, current, NOISE)
+        later = after_rounds(reference, current, NOISE, 20)
+        assert later.value == now.value
+        assert later.standard_error < now.standard_error
+
+    def test_is_what_as_many_like_rounds_would_say(self):
+        reference, current = [[1.0, 1.1, 0.9]], [1.2, 1.1, 1.3]
+        later = after_rounds(reference, current, NOISE, 12)
+        measured = session_ratio(reference, current * 4, NOISE)
+        assert (later.standard_error, later.df) == (measured.standard_error, measured.df)
+
+    @pytest.mark.parametrize("rounds", [3, 4, 5, 7, 20])
+    def test_rounds_that_are_no_multiple(self, rounds):
+        later = after_rounds([[1.0, 1.0]], [1.0, 1.0, 1.0], NOISE, rounds)
+        assert later.standard_error == pytest.approx(
+            session_ratio([[1.0, 1.0]], [1.0] * rounds, NOISE).standard_error
+        )
+
+    def test_after_as_many_as_there_are_is_now(self):
+        reference, current = [[1.0, 1.1]], [1.2, 1.1, 1.3]
+        assert after_rounds(reference, current, NOISE, 3) == session_ratio(reference, current, NOISE)
+
+
+class TestPairedRatio:
+    def test_value_is_the_mean_log_ratio(self):
+        estimate = paired_ratio([2.0, 8.0], [1.0, 1.0], NOISE)
+        assert math.exp(estimate.value) == pytest.approx(4.0)
+
+    def test_without_a_prior_it_is_the_paired_t_test(self):
+        one, other = [10.0, 11.0, 12.5, 9.8, 10.4], [13.0, 14.5, 12.2, 15.1, 13.3]
+        estimate = paired_ratio(one, other, NO_PRIOR)
+        known = stats.ttest_rel(np.log(one), np.log(other))
+        limits = known.confidence_interval(0.95)
+        found = estimate.interval(0.025, 0.025)
+        assert estimate.df == pytest.approx(known.df)
+        assert math.log(found.low) == pytest.approx(limits.low, rel=1e-6)
+        assert math.log(found.high) == pytest.approx(limits.high, rel=1e-6)
+
+    def test_one_pair_has_the_priors_error(self):
+        estimate = paired_ratio([2.0], [1.0], NOISE)
+        assert estimate.standard_error == pytest.approx(math.sqrt(2) * 0.08)
+        assert estimate.df == 12.0
+
+    def test_what_hits_both_cancels(self):
+        estimate = paired_ratio([2.0, 20.0, 0.2], [1.0, 10.0, 0.1], NOISE)
+        assert math.exp(estimate.value) == pytest.approx(2.0)
+        assert estimate.standard_error < math.sqrt(2) * 0.08 / math.sqrt(3)
+
+    @given(st.lists(st.tuples(figure, figure), min_size=1, max_size=6))
+    @LIGHT
+    def test_swapping_inverts(self, pairs):
+        one, other = zip(*pairs, strict=True)
+        there = paired_ratio(one, other, NOISE).interval(0.01, 0.05)
+        back = paired_ratio(other, one, NOISE).interval(0.05, 0.01).inverse
+        assert (back.ratio, back.low, back.high) == pytest.approx((there.ratio, there.low, there.high))
+
+    @given(st.lists(st.tuples(figure, figure, st.floats(0.1, 10)), min_size=1, max_size=6))
+    @LIGHT
+    def test_scaling_each_pair_changes_nothing(self, rows):
+        one, other, scale = zip(*rows, strict=True)
+        plain = paired_ratio(one, other, NOISE)
+        scaled = paired_ratio(
+            [a * s for a, s in zip(one, scale, strict=True)],
+            [b * s for b, s in zip(other, scale, strict=True)],
+            NOISE,
+        )
+        assert scaled.value == pytest.approx(plain.value, abs=1e-9)
+        assert scaled.standard_error == pytest.approx(plain.standard_error, rel=1e-6)
+
+    @given(figure, figure, st.integers(1, 20), st.integers(1, 20))
+    @LIGHT
+    def test_more_equal_pairs_narrow_and_never_move(self, a, b, n, more):
+        few, many = (paired_ratio([a] * m, [b] * m, NOISE) for m in (n, n + more))
+        assert many.value == pytest.approx(few.value, abs=1e-9)
+        assert width(many) < width(few)
+
+    @pytest.mark.parametrize("bad", BAD)
+    def test_bad_figures(self, bad):
+        good = [1.0] * len(bad)
+        with pytest.raises(ValueError, match="finite and above 0"):
+            paired_ratio(bad, good, NOISE)
+        with pytest.raises(ValueError, match="finite and above 0"):
+            paired_ratio(good, bad, NOISE)
+
+    @pytest.mark.parametrize(("n", "m"), [(1, 2), (3, 2), (0, 1), (5, 1)])
+    def test_unequal_counts(self, n, m):
+        with pytest.raises(ValueError, match=f"{n} figures against {m}"):
+            paired_ratio([1.0] * n, [1.0] * m, NOISE)
+
+
+class TestMedianInterval:
+    @pytest.mark.parametrize("n", [0, 1, 2])
+    def test_none_for_fewer_than_three(self, n):
+        assert median_interval([1.0] * n) is None
+
+    def test_equal_figures_give_a_point(self):
+        assert median_interval([3.0] * 5) == pytest.approx((3.0, 3.0))
+
+    def test_by_hand(self):
+        logs = [-0.1, 0.0, 0.1]  # standard deviation 0.1
+        low, high = median_interval([math.exp(x) for x in logs])
+        reach = 4.302653 * math.sqrt(math.pi / 2) * 0.1 / math.sqrt(3)  # t table, 2 df
+        assert math.log(high) == pytest.approx(reach, rel=1e-6)
+        assert math.log(low) == pytest.approx(-reach, rel=1e-6)
+
+    @given(st.lists(figure, min_size=3, max_size=9), st.floats(0.01, 100))
+    @LIGHT
+    def test_scales_with_the_figures_and_holds_the_middle(self, values, scale):
+        low, high = median_interval(values)
+        scaled = median_interval([v * scale for v in values])
+        middle = math.exp(float(np.median(np.log(values))))
+        assert low <= middle * (1 + 1e-12)
+        assert middle <= high * (1 + 1e-12)
+        if 1e-250 < low and high < 1e250:
+            assert scaled == pytest.approx((low * scale, high * scale), rel=1e-6)
+
+    def test_more_confidence_is_wider(self):
+        values = [1.0, 1.2, 0.9, 1.1]
+        narrow, wide = median_interval(values, 0.8), median_interval(values, 0.99)
+        assert wide[0] < narrow[0] < narrow[1] < wide[1]
+
+    @pytest.mark.parametrize("bad", [math.nan, math.inf, 0.0, -1.0])
+    def test_bad_figures(self, bad):
+        with pytest.raises(ValueError, match="finite and above 0"):
+            median_interval([1.0, 2.0, bad])

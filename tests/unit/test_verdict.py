@@ -1,0 +1,550 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from builders import FILE, LIGHT, SOFTWARE, SUBJECT, make_reference, make_round, make_rounds
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from pytest_rayperf.policy import GATED, NOISE, Policy, look_schedule
+from pytest_rayperf.results import STATUSES, Operator
+from pytest_rayperf.verdict import judge, settled
+
+POLICY = Policy()
+ACCEPT = "accept with --rayperf-update-baselines"
+
+
+def with_counters(counters: dict[str, int], n: int = 3):
+    return make_rounds(n=n, counters=counters)
+
+
+class TestStatuses:
+    @pytest.mark.parametrize(
+        ("cpu", "n", "status"),
+        [
+            (0.02 * 2.0, 20, "regressed"),
+            (0.02 * 1.6, 20, "regressed"),
+            (0.02, 20, "unchanged"),
+            (0.02 * 0.98, 20, "unchanged"),
+            (0.02 / 1.6, 20, "improved"),
+            (0.02 / 3, 20, "improved"),
+            (0.02 * 1.12, 3, "inconclusive"),
+        ],
+    )
+    def test_by_cpu(self, cpu, n, status):
+        verdict = judge(make_rounds(40, cpu, n), SUBJECT, make_reference(*[make_rounds(n=20)] * 6), POLICY)
+        assert verdict.status == status
+        assert verdict.metric == "cpu_seconds_per_row"
+        assert verdict.ratio == pytest.approx(cpu / 0.02)
+        assert verdict.ci[0] < verdict.ratio < verdict.ci[1]
+        assert verdict.threshold == 1.10
+        assert verdict.mde > 1.10
+        assert not verdict.wrong
+        assert verdict.reason.startswith(f"{status}: ")
+
+    @pytest.mark.parametrize(("throughput", "status"), [(15, "regressed"), (40, "unchanged")])
+    def test_throughput_is_heard_beside_cpu(self, throughput, status):
+        verdict = judge(make_rounds(throughput, n=20), SUBJECT, make_reference(*[make_rounds(n=20)] * 6), POLICY)
+        assert verdict.status == status
+        assert verdict.metric == ("throughput" if status == "regressed" else "cpu_seconds_per_row")
+
+    @pytest.mark.parametrize(("throughput", "status"), [(15, "regressed"), (40, "inconclusive"), (110, "improved")])
+    def test_throughput_alone(self, throughput, status):
+        rounds = make_rounds(throughput, None, 20)
+        verdict = judge(rounds, SUBJECT, make_reference(*[make_rounds(40, None)] * 6), POLICY)
+        assert (verdict.status, verdict.metric) == (status, "throughput")
+        assert verdict.ratio == pytest.approx(throughput / 40)  # in the metric's own direction
+
+    def test_memory_is_heard(self):
+        reference = make_reference(*[make_rounds(memory=10**9, n=20)] * 6)
+        verdict = judge(make_rounds(memory=2 * 10**9, n=20), SUBJECT, reference, POLICY)
+        assert (verdict.status, verdict.metric) == ("regressed", "peak_worker_memory")
+        assert verdict.ratio == pytest.approx(2.0)
+
+    def test_an_improvement_elsewhere_does_not_hide_a_regression(self):
+        reference = make_reference(*[make_rounds(n=20)] * 6)
+        verdict = judge(make_rounds(15, 0.005, 20), SUBJECT, reference, POLICY)
+        assert (verdict.status, verdict.metric) == ("regressed", "throughput")
+        assert {c.metric.name: c.status for c in verdict.comparisons} == {
+            "cpu_seconds_per_row": "improved",
+            "throughput": "regressed",
+        }
+
+    def test_no_baseline(self):
+        verdict = judge(make_rounds(), SUBJECT, None, POLICY)
+        assert verdict.status == "no-baseline"
+        assert "--rayperf-update-baselines" in verdict.reason
+        assert verdict.ratio is verdict.ci is verdict.metric is None
+
+    @pytest.mark.parametrize(("limit", "status"), [(1.05, "regressed"), (2.0, "unchanged")])
+    def test_the_threshold_is_the_policys(self, limit, status):
+        reference = make_reference(*[make_rounds(n=20)] * 8)
+        verdict = judge(make_rounds(40, 0.027, 20), SUBJECT, reference, Policy(max_slowdown=limit))
+        assert (verdict.status, verdict.threshold) == (status, limit)
+
+    def test_more_comparisons_want_more_evidence(self):
+        reference = make_reference(*[make_rounds(n=20)] * 6)
+        one, many = (judge(make_rounds(n=20), SUBJECT, reference, Policy(comparisons=c)) for c in (1, 1000))
+        assert many.ci[0] < one.ci[0]
+        assert many.ci[1] == one.ci[1]
+        assert many.mde > one.mde
+
+    def test_every_status_that_is_given_is_listed(self):
+        assert sorted(STATUSES) == sorted(set(STATUSES))
+        assert len(STATUSES) == 7
+
+
+class TestComparisons:
+    def test_reference_and_current_are_geometric_means(self):
+        rounds = [make_round(10.0), make_round(40.0)]
+        reference = make_reference(make_rounds(5, n=1), [make_round(20.0), make_round(80.0)])
+        by_name = {c.metric.name: c for c in judge(rounds, SUBJECT, reference, POLICY).comparisons}
+        throughput = by_name["throughput"]
+        assert throughput.current == pytest.approx(20.0)
+        assert throughput.reference == pytest.approx(math.sqrt(5 * 40))
+        assert throughput.ratio.ratio == pytest.approx(20 / math.sqrt(200))
+        assert throughput.slowdown.ratio == pytest.approx(math.sqrt(200) / 20)
+
+    def test_ratio_is_the_slowdown_in_the_metrics_direction(self):
+        verdict = judge(make_rounds(20, 0.04), SUBJECT, make_reference(), POLICY)
+        for c in verdict.comparisons:
+            assert c.slowdown.ratio == pytest.approx(2.0)
+            assert c.ratio.ratio == pytest.approx(2.0 if c.metric.better == "lower" else 0.5)
+            assert c.ratio.low < c.ratio.ratio < c.ratio.high
+
+    def test_in_the_order_of_certainty(self):
+        rounds = make_rounds(memory=10**9)
+        verdict = judge(rounds, SUBJECT, make_reference(rounds), POLICY)
+        assert [c.metric for c in verdict.comparisons] == list(GATED)
+
+
+class TestRows:
+    @pytest.mark.parametrize("reference", [None, make_reference()])
+    def test_differing_between_rounds(self, reference):
+        rounds = [make_round(rows=64), make_round(rows=63), make_round(rows=64)]
+        verdict = judge(rounds, SUBJECT, reference, POLICY)
+        assert (verdict.status, verdict.wrong, verdict.metric) == ("invalid", True, "rows")
+        assert "63, 64" in verdict.reason
+
+    @pytest.mark.parametrize("others", [0, 64])
+    def test_none_at_all(self, others):
+        rounds = [make_round(rows=0, cpu=None), make_round(rows=others, throughput=None)]
+        verdict = judge(rounds, SUBJECT, None, POLICY)
+        assert (verdict.status, verdict.wrong) == ("invalid", True)
+        assert "no rows" in verdict.reason
+
+    @pytest.mark.parametrize("rows", [32, 63, 65, 128])
+    def test_against_the_baseline(self, rows):
+        verdict = judge(make_rounds(rows=rows), SUBJECT, make_reference(), POLICY)
+        assert (verdict.status, verdict.wrong, verdict.metric) == ("invalid", True, "rows")
+        assert f"rows 64 -> {rows}" in verdict.reason
+        assert FILE in verdict.reason
+        assert ACCEPT in verdict.reason
+
+    def test_come_before_other_counters(self):
+        reference = make_reference(with_counters({"a_loads": 1}))
+        verdict = judge(make_rounds(rows=65, counters={"a_loads": 9}), SUBJECT, reference, POLICY)
+        assert verdict.metric == "rows"
+
+    def test_wrong_rows_come_before_another_subject(self):
+        other = dataclasses.replace(SUBJECT, images=32)
+        rounds = [make_round(rows=64), make_round(rows=63)]
+        assert judge(rounds, SUBJECT, make_reference(subject=other), POLICY).status == "invalid"
+
+
+class TestCounters:
+    @pytest.mark.parametrize(
+        ("old", "new", "status"),
+        [(1, 2, "regressed"), (1, 64, "regressed"), (100, 101, "regressed"), (2, 1, "improved"), (5, 0, "improved")],
+    )
+    def test_exact(self, old, new, status):
+        reference = make_reference(with_counters({"model_loads": old}))
+        verdict = judge(with_counters({"model_loads": new}), SUBJECT, reference, POLICY)
+        assert (verdict.status, verdict.metric, verdict.threshold) == (status, "model_loads", 1.0)
+        assert verdict.ratio == pytest.approx(new / old)
+        assert verdict.ci is None
+        assert f"model_loads {old} -> {new}" in verdict.reason
+        assert FILE in verdict.reason
+        assert not verdict.wrong
+
+    def test_from_nothing_has_no_ratio(self):
+        reference = make_reference(with_counters({"model_loads": 0}))
+        verdict = judge(with_counters({"model_loads": 3}), SUBJECT, reference, POLICY)
+        assert (verdict.status, verdict.ratio) == ("regressed", None)
+
+    def test_equal_ones_leave_the_verdict_to_the_metrics(self):
+        reference = make_reference(*[with_counters({"model_loads": 2}, 20)] * 6)
+        verdict = judge(with_counters({"model_loads": 2}, 20), SUBJECT, reference, POLICY)
+        assert (verdict.status, verdict.metric) == ("unchanged", "cpu_seconds_per_row")
+
+    @pytest.mark.parametrize(
+        ("before", "now"),
+        [((1, 1, 1), (1, 2, 3)), ((1, 2, 1), (5, 5, 5)), ((1, 2, 3), (7, 8, 9))],
+    )
+    def test_one_that_varies_on_a_side_does_not_gate(self, before, now):
+        reference = make_reference([make_round(counters={"calls": n}) for n in before])
+        rounds = [make_round(counters={"calls": n}) for n in now]
+        assert judge(rounds, SUBJECT, reference, POLICY).metric == "cpu_seconds_per_row"
+
+    def test_one_that_varies_between_sessions_does_not_gate(self):
+        reference = make_reference(with_counters({"calls": 1}), with_counters({"calls": 2}))
+        assert judge(with_counters({"calls": 9}), SUBJECT, reference, POLICY).metric != "calls"
+
+    def test_a_worse_one_outdoes_a_better_one(self):
+        reference = make_reference(with_counters({"a": 5, "b": 5, "c": 5}))
+        verdict = judge(with_counters({"a": 1, "b": 6, "c": 1}), SUBJECT, reference, POLICY)
+        assert (verdict.status, verdict.metric) == ("regressed", "b")
+
+    def test_a_better_one_does_not_hide_a_slowdown(self):
+        reference = make_reference(*[with_counters({"loads": 5}, 20)] * 6)
+        rounds = make_rounds(40, 0.05, 20, counters={"loads": 1})
+        verdict = judge(rounds, SUBJECT, reference, POLICY)
+        assert (verdict.status, verdict.metric) == ("regressed", "cpu_seconds_per_row")
+
+    def test_one_noiseless_count_needs_no_second_round(self):
+        reference = make_reference([make_round(counters={"loads": 1})])
+        verdict = judge([make_round(counters={"loads": 2})], SUBJECT, reference, POLICY)
+        assert verdict.status == "regressed"
+
+
+class TestIncomparable:
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("profile", "full"),
+            ("data", "imagenette"),
+            ("data_fingerprint", "beef"),
+            ("images", 5000),
+            ("model", "resnet50"),
+            ("weights", "imagenet"),
+        ],
+    )
+    def test_names_what_changed(self, field, value):
+        old = dataclasses.replace(SUBJECT, **{field: value})
+        verdict = judge(make_rounds(1, 9.9), SUBJECT, make_reference(subject=old), POLICY)
+        assert verdict.status == "incomparable"
+        assert f"({field} {value!r} -> {getattr(SUBJECT, field)!r})" in verdict.reason
+        assert FILE in verdict.reason
+        assert verdict.ratio is None
+
+    def test_names_all_that_changed(self):
+        old = dataclasses.replace(SUBJECT, model="resnet50", images=5)
+        reason = judge(make_rounds(), SUBJECT, make_reference(subject=old), POLICY).reason
+        assert "images 5 -> 64" in reason
+        assert "model 'resnet50' -> 'mobilenet_v3_small'" in reason
+        assert "profile" not in reason
+
+
+class TestElsewhere:
+    NAME = "baselines/other/model_loading-fix.json"
+
+    def elsewhere(self, counters, **more):
+        return make_reference(with_counters(counters), name=self.NAME, **{"software": SOFTWARE, **more})
+
+    def judge(self, counters, reference, software=SOFTWARE):
+        return judge(with_counters(counters), SUBJECT, None, POLICY, reference, software)
+
+    def test_equal(self):
+        verdict = self.judge({"loads": 1}, self.elsewhere({"loads": 1}))
+        assert verdict.status == "no-baseline"
+        assert f"counters equal {self.NAME}" in verdict.reason
+
+    def test_worse_regresses_without_a_baseline_here(self):
+        verdict = self.judge({"loads": 64}, self.elsewhere({"loads": 1}))
+        assert (verdict.status, verdict.metric) == ("regressed", "loads")
+        assert self.NAME in verdict.reason
+
+    def test_better_is_no_baseline_still(self):
+        verdict = self.judge({"loads": 1}, self.elsewhere({"loads": 64}))
+        assert verdict.status == "no-baseline"
+        assert "equal" not in verdict.reason
+
+    def test_rows(self):
+        reference = make_reference(make_rounds(rows=32), name=self.NAME, software=SOFTWARE)
+        verdict = self.judge({}, reference)
+        assert (verdict.status, verdict.wrong) == ("invalid", True)
+
+    def test_times_do_not_carry_over(self):
+        reference = make_reference(make_rounds(4000, 0.0002, 20), name=self.NAME, software=SOFTWARE)
+        assert self.judge({}, reference).status == "no-baseline"
+
+    @pytest.mark.parametrize("name", ["python", "ray", "torch", "torchvision", "numpy", "pillow", "pyarrow"])
+    def test_with_other_software_nothing_carries_over(self, name):
+        verdict = self.judge({"loads": 64}, self.elsewhere({"loads": 1}), {**SOFTWARE, name: "0.1"})
+        assert verdict.status == "no-baseline"
+        assert self.NAME not in verdict.reason
+
+    def test_software_that_does_not_count(self):
+        verdict = self.judge({"loads": 64}, self.elsewhere({"loads": 1}), {**SOFTWARE, "black": "1"})
+        assert verdict.status == "regressed"
+
+    def test_another_subject_does_not_carry_over(self):
+        other = dataclasses.replace(SUBJECT, model="resnet50")
+        verdict = self.judge({"loads": 64}, self.elsewhere({"loads": 1}, subject=other))
+        assert verdict.status == "no-baseline"
+
+    def test_only_the_sessions_of_the_same_software_count(self):
+        reference = self.elsewhere({"loads": 1})
+        old = dataclasses.replace(reference.sessions[0], software={"ray": "2.0"}, rounds=with_counters({"loads": 9}))
+        mixed = dataclasses.replace(reference, sessions=(old, reference.sessions[0]))
+        assert self.judge({"loads": 1}, mixed).status == "no-baseline"
+        assert self.judge({"loads": 2}, mixed).status == "regressed"
+
+    def test_is_not_asked_where_there_is_a_baseline(self):
+        rounds = with_counters({"loads": 2})
+        verdict = judge(rounds, SUBJECT, make_reference(rounds), POLICY, self.elsewhere({"loads": 1}), SOFTWARE)
+        assert verdict.status != "regressed"
+
+
+class TestMinThroughput:
+    @pytest.mark.parametrize("reference", [None, make_reference(*[make_rounds()] * 3)])
+    def test_below(self, reference):
+        verdict = judge(make_rounds(40), SUBJECT, reference, Policy(min_throughput=100))
+        assert (verdict.status, verdict.metric, verdict.threshold) == ("regressed", "throughput", 100)
+        assert "40.0 rows/s" in verdict.reason
+        assert "min_throughput=100" in verdict.reason
+        assert not verdict.wrong
+
+    @pytest.mark.parametrize("target", [1, 39.9, 40])
+    def test_reached(self, target):
+        verdict = judge(make_rounds(40), SUBJECT, None, Policy(min_throughput=target))
+        assert verdict.status == "no-baseline"
+
+    def test_the_best_round_counts(self):
+        rounds = [make_round(10), make_round(150), make_round(10)]
+        assert judge(rounds, SUBJECT, None, Policy(min_throughput=100)).status == "no-baseline"
+
+    def test_with_another_subject(self):
+        other = dataclasses.replace(SUBJECT, images=5)
+        verdict = judge(make_rounds(), SUBJECT, make_reference(subject=other), Policy(min_throughput=100))
+        assert verdict.status == "regressed"
+
+    def test_wrong_rows_are_worse(self):
+        verdict = judge(make_rounds(rows=0, throughput=None), SUBJECT, None, Policy(min_throughput=100))
+        assert verdict.status == "invalid"
+
+
+class TestMessage:
+    def operators(self, classifier, reader=0.1):
+        return (Operator("ReadImages", cpu_s=reader), Operator("MapBatches(Classifier)", cpu_s=classifier))
+
+    def verdict(self, now=None, **more):
+        before = make_rounds(40, n=20, operators=self.operators(1.0))
+        rounds = make_rounds(15, n=20, operators=now or self.operators(2.5), **more)
+        return judge(rounds, SUBJECT, make_reference(*[before] * 6), POLICY)
+
+    def test_one_line_a_metric(self):
+        verdict = self.verdict()
+        lines = verdict.reason.splitlines()
+        assert [line.split()[:2] for line in lines] == [
+            ["regressed:", "cpu_seconds_per_row"],
+            ["regressed:", "throughput"],
+        ]
+        assert verdict.metric == "cpu_seconds_per_row"
+
+    def test_holds_all_that_is_needed(self):
+        line = self.verdict().reason.splitlines()[1]
+        throughput = self.verdict().comparisons[1]
+        low, high = throughput.ratio.low, throughput.ratio.high
+        assert line == (
+            f"regressed: throughput 40 -> 15 rows/s, 0.38x [{low:.2f}, {high:.2f}], threshold 1/1.10; "
+            f"operator MapBatches(Classifier) +150% CPU; baseline {FILE}; {ACCEPT}"
+        )
+
+    def test_a_time_has_its_threshold_the_other_way_up(self):
+        assert ", threshold 1.10;" in self.verdict().reason.splitlines()[0]
+
+    def test_a_new_operator(self):
+        now = (*self.operators(1.0), Operator("Repartition", cpu_s=2.0))
+        assert "; operator Repartition is new; " in self.verdict(now).reason.splitlines()[0]
+
+    def test_unchanged_says_what_it_could_have_seen(self):
+        verdict = judge(make_rounds(n=20), SUBJECT, make_reference(*[make_rounds(n=20)] * 6), POLICY)
+        assert f"could have seen a slowdown of {verdict.mde:.2f}x" in verdict.reason
+
+    @pytest.mark.parametrize(("sessions", "said"), [(1, "there are 1"), (4, "there are 4"), (5, None)])
+    def test_inconclusive_says_what_would_help(self, sessions, said):
+        reference = make_reference(*[make_rounds()] * sessions)
+        verdict = judge(make_rounds(40, 0.0225), SUBJECT, reference, POLICY)
+        assert verdict.status == "inconclusive"
+        assert "a quieter machine" in verdict.reason
+        assert (said or "there are") in verdict.reason or said is None
+        assert ("more baseline sessions" in verdict.reason) == (said is not None)
+
+
+class TestMissing:
+    def test_a_metric_that_some_rounds_lack_is_not_compared(self):
+        rounds = [make_round(40, 0.02), make_round(40, None), make_round(40, 0.02)]
+        verdict = judge(rounds, SUBJECT, make_reference(), POLICY)
+        assert [c.metric.name for c in verdict.comparisons] == ["throughput"]
+
+    def test_a_session_that_lacks_it_is_left_out(self):
+        lacking = [make_round(40, None), make_round(40, 0.02)]
+        mixed = judge(make_rounds(), SUBJECT, make_reference(lacking, make_rounds(), make_rounds()), POLICY)
+        two = judge(make_rounds(), SUBJECT, make_reference(make_rounds(), make_rounds()), POLICY)
+        assert mixed.comparisons[0] == two.comparisons[0]
+        assert mixed.comparisons[1] != two.comparisons[1]
+
+    def test_a_metric_that_no_session_has(self):
+        verdict = judge(make_rounds(memory=5), SUBJECT, make_reference(), POLICY)
+        assert "peak_worker_memory" not in {c.metric.name for c in verdict.comparisons}
+
+    @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
+    def test_a_figure_that_cannot_be_is_as_good_as_missing(self, bad):
+        rounds = make_rounds(operators=(Operator("A", cpu_s=bad),))
+        verdict = judge(rounds, SUBJECT, make_reference(), POLICY)
+        assert [c.metric.name for c in verdict.comparisons] == ["throughput"]
+
+    def test_nothing_in_common(self):
+        rounds = [dataclasses.replace(r, wall_seconds=0.0) for r in make_rounds(cpu=None)]
+        verdict = judge(rounds, SUBJECT, make_reference(), POLICY)
+        assert verdict.status == "inconclusive"
+        assert FILE in verdict.reason
+        assert settled(rounds, SUBJECT, make_reference(), POLICY, 20)
+
+    def test_a_round_without_operators(self):
+        verdict = judge(make_rounds(operators=()), SUBJECT, make_reference(), POLICY)
+        assert verdict.metric == "throughput"
+
+
+class TestSettled:
+    def settled(self, rounds, *sessions, max_rounds=20, policy=POLICY):
+        return settled(rounds, SUBJECT, make_reference(*sessions), policy, max_rounds)
+
+    @pytest.mark.parametrize("cpu", [0.001, 0.2])
+    def test_decided(self, cpu):
+        assert self.settled(make_rounds(cpu=cpu), *[make_rounds()] * 3)
+
+    def test_without_a_baseline(self):
+        assert settled(make_rounds(), SUBJECT, None, POLICY, 20)
+
+    def test_of_another_subject(self):
+        other = make_reference(subject=dataclasses.replace(SUBJECT, images=1))
+        assert settled(make_rounds(), SUBJECT, other, POLICY, 20)
+
+    def test_wrong_rows(self):
+        assert self.settled([make_round(rows=3), make_round(rows=4)])
+
+    def test_a_counter_that_changed(self):
+        assert self.settled(with_counters({"loads": 2}), with_counters({"loads": 1}))
+
+    def test_hopeless(self):
+        """At the threshold with one session to compare with: no number of rounds tells."""
+        assert self.settled(make_rounds(cpu=0.022), make_rounds(), max_rounds=1000)
+
+    @staticmethod
+    def scattered(slowdown=1.0):
+        return [make_round(cpu=0.02 * slowdown * math.exp(x)) for x in (-0.1, 0.0, 0.1)]
+
+    @pytest.mark.parametrize(("slowdown", "later"), [(1.0, "unchanged"), (1.02, "unchanged"), (1.25, "regressed")])
+    def test_undecided_but_within_reach(self, slowdown, later):
+        rounds, sessions = self.scattered(slowdown), [self.scattered()] * 30
+        reference = make_reference(*sessions)
+        assert judge(rounds, SUBJECT, reference, POLICY).status == "inconclusive"
+        assert not self.settled(rounds, *sessions)
+        assert judge(rounds * 7, SUBJECT, reference, POLICY).status == later
+        assert self.settled(rounds * 7, *sessions)
+
+    def test_out_of_reach_with_fewer_rounds(self):
+        policy = Policy(looks=(2, 3))
+        rounds, sessions = self.scattered(), [self.scattered()] * 30
+        assert judge(rounds, SUBJECT, make_reference(*sessions), policy).status == "inconclusive"
+        assert self.settled(rounds, *sessions, max_rounds=3, policy=policy)
+
+
+def draw_session(generator, n=3, slowdown=1.0):
+    """A session as the policy believes that they are: a shift of all its rounds, and theirs."""
+    cpu, speed = NOISE["cpu_seconds_per_row"], NOISE["throughput"]
+    shift_cpu, shift_speed = generator.normal(0, cpu.session_sd), generator.normal(0, speed.session_sd)
+    return [
+        make_round(
+            40 / slowdown * math.exp(shift_speed + generator.normal(0, speed.round_sd)),
+            0.02 * slowdown * math.exp(shift_cpu + generator.normal(0, cpu.round_sd)),
+        )
+        for _ in range(n)
+    ]
+
+
+class TestSimulated:
+    @pytest.mark.parametrize("sessions", [1, 3])
+    def test_unchanged_ones_are_not_called_regressed(self, sessions):
+        generator = np.random.default_rng(42 + sessions)
+        alpha, runs = 0.05, 150
+        policy = Policy(alpha=alpha, looks=look_schedule(3, 6))
+        alarms = 0
+        for _ in range(runs):
+            reference = make_reference(*[draw_session(generator) for _ in range(sessions)])
+            rounds = draw_session(generator, 6)
+            looks = [judge(rounds[:n], SUBJECT, reference, policy).status for n in policy.looks]
+            alarms += "regressed" in looks
+        assert alarms <= stats.binom.isf(1e-3, runs, alpha)
+
+    def test_a_suite_of_eleven_raises_no_alarm(self):
+        generator = np.random.default_rng(4)
+        policy = Policy(comparisons=22)
+        alarms = 0
+        for _ in range(300):
+            reference = make_reference(*[draw_session(generator) for _ in range(3)])
+            alarms += judge(draw_session(generator), SUBJECT, reference, policy).status == "regressed"
+        # The threshold comes on top of the noise, so far fewer than alpha allows: 300 / 22 suites.
+        assert alarms <= stats.binom.isf(1e-3, 300, policy.alpha / policy.comparisons)
+
+    def test_a_slowdown_of_half_as_much_again_is_found(self):
+        generator = np.random.default_rng(5)
+        found = 0
+        for _ in range(60):
+            reference = make_reference(*[draw_session(generator) for _ in range(3)])
+            found += judge(draw_session(generator, 6, 1.6), SUBJECT, reference, POLICY).status == "regressed"
+        assert found >= 57
+
+    def test_it_is_not_called_unchanged_either(self):
+        generator = np.random.default_rng(6)
+        missed = 0
+        for _ in range(100):
+            reference = make_reference(*[draw_session(generator) for _ in range(3)])
+            missed += judge(draw_session(generator, 3, 1.12), SUBJECT, reference, POLICY).status == "unchanged"
+        assert missed <= stats.binom.isf(1e-3, 100, 0.05)
+
+
+positive = st.floats(min_value=1e-300, max_value=1e300)
+any_rounds = st.lists(
+    st.builds(
+        make_round,
+        st.floats(1e-6, 1e9),
+        st.one_of(st.none(), positive),
+        memory=st.one_of(st.none(), st.integers(0, 2**60)),
+        rows=st.integers(1, 3),
+        counters=st.dictionaries(st.sampled_from(["a", "b"]), st.integers(0, 3)),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+class TestNeverRaises:
+    @given(any_rounds, st.lists(any_rounds, min_size=1, max_size=3), st.floats(1.001, 100), st.integers(0, 999))
+    @LIGHT
+    def test_on_positive_figures(self, rounds, sessions, limit, comparisons):
+        policy = Policy(max_slowdown=limit, comparisons=comparisons)
+        reference = make_reference(*sessions)
+        verdict = judge(rounds, SUBJECT, reference, policy)
+        assert verdict.status in STATUSES
+        assert verdict.reason
+        assert settled(rounds, SUBJECT, reference, policy, 20) in (True, False)
+
+    @given(
+        st.lists(positive, min_size=1, max_size=4),
+        st.lists(st.lists(positive, min_size=1, max_size=4), min_size=1, max_size=3),
+    )
+    @LIGHT
+    def test_on_any_cpu_time(self, current, sessions):
+        def rounds_of(figures):
+            return [make_round(cpu=figure) for figure in figures]
+
+        verdict = judge(rounds_of(current), SUBJECT, make_reference(*map(rounds_of, sessions)), POLICY)
+        assert 0 < verdict.ci[0] <= verdict.ratio <= verdict.ci[1] < math.inf
+        assert verdict.status in ("regressed", "improved", "unchanged", "inconclusive")
