@@ -124,6 +124,11 @@ def is_active(config: pytest.Config) -> bool:
     return _switch(config, "")
 
 
+def has_pytest_benchmark(config: pytest.Config) -> bool:
+    """Whether pytest-benchmark is loaded, under whatever name: `-p no:benchmark` turns it off."""
+    return hasattr(config.option, "benchmark_json")
+
+
 def given_without_switch(config: pytest.Config) -> str | None:
     """A flag given on the command line without --rayperf: a CI job that forgot it would pass unmeasured."""
     if is_active(config):
@@ -192,6 +197,10 @@ def _check_together(config: pytest.Config, options: Options, read: _Values) -> N
             f"-n {workers or ''}: performance tests share the machine's cores and cannot run in parallel; "
             "run pytest --rayperf with -n 0 or -p no:xdist"
         )
+    if not has_pytest_benchmark(config):
+        raise ConfigurationError(
+            "-p no:benchmark: performance tests hand their rounds to pytest-benchmark; leave that option out"
+        )
     if options.json is not None and options.json.is_dir():
         raise ConfigurationError(f"{read.where('json')} {options.json}: is a folder; name a file in it")
     if options.json is not None and not options.json.parent.is_dir():
@@ -201,12 +210,10 @@ def _check_together(config: pytest.Config, options: Options, read: _Values) -> N
 
 
 def _switch(config: pytest.Config, name: str) -> bool:
-    import pytest
-
     given = config.getoption(_dest(name), None)
     try:
         return bool(config.getini(_dest(name)) if given is None else given)
-    except (ValueError, pytest.UsageError) as error:  # UsageError since pytest 9.2; its text names no option
+    except Exception as error:  # ValueError, since pytest 9.2 UsageError; neither names the option
         raise ConfigurationError(f"ini option {_dest(name)}: must be true or false ({error})") from error
 
 

@@ -19,7 +19,8 @@ def difference(one: Outputs, other: Outputs, columns: tuple[str, ...] | None = N
     """The first difference in words, None where there is none.
 
     Integers, booleans, texts, bytes and times must be equal; floats within a relative 1e-3 and an absolute
-    1e-5. Rows are matched by their exact columns (texts first, so by path), floats breaking ties.
+    1e-5. Rows are matched by their exact columns (the text with most values in common first, so by path), floats
+    breaking ties.
 
     Args:
         one, other: column name -> array of N rows (any trailing shape).
@@ -33,24 +34,32 @@ def difference(one: Outputs, other: Outputs, columns: tuple[str, ...] | None = N
     counts = [len(next(iter(side.values()), ())) for side in (one, other)]
     if counts[0] != counts[1]:
         return f"{counts[0]} rows in the anti-pattern, {counts[1]} in the fix"
-    left, right = (_canonical({name: side[name] for name in names}) for side in (one, other))
-    for name in sorted(names, key=lambda n: _rank(left[n])):
+    flat = [{name: _flatten(np.asarray(side[name])) for name in names} for side in (one, other)]
+    order = sorted(names, key=lambda name: _sureness(name, flat[0][name], flat[1][name]))
+    left, right = (_canonical({name: side[name] for name in order}) for side in flat)
+    for name in order:
         text = _column_difference(name, left, right)
         if text:
             return text
     return None
 
 
-def _canonical(columns: dict[str, Any]) -> dict[str, NDArray[Any]]:
-    """Flat, comparable columns, with the rows sorted."""
-    flat = {name: _flatten(np.asarray(values)) for name, values in columns.items()}
-    ordered = sorted(flat, key=lambda name: (_rank(flat[name]), name))
-    keys = [_sort_key(flat[name]) for name in reversed(ordered)]
+def _sureness(name: str, left: NDArray[Any], right: NDArray[Any]) -> tuple[int, int, str]:
+    """Texts first, and of those the one with the most values that both sides have: a path before a label."""
+    rank = _rank(left)
+    countable = rank < 2 and left.dtype.kind == right.dtype.kind
+    return rank, -len(np.intersect1d(left, right)) if countable else 0, name
+
+
+def _canonical(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The columns with their rows sorted, by the first column first."""
+    keys = [_sort_key(values) for values in reversed(columns.values())]
+    floats = [key for key in keys if key.dtype.kind == "f"]
     # Rounded, so that two floats that count as equal do not order their rows differently; what then still
-    # ties is ordered by the floats themselves.
-    rounded = [np.round(key, 2) if key.dtype.kind == "f" else key for key in keys]
-    order = np.lexsort([*(key for key in keys if key.dtype.kind == "f"), *rounded]) if keys else slice(None)
-    return {name: values[order] for name, values in flat.items()}
+    # ties is ordered by the floats themselves. (np.round overflows above the limits.)
+    rounded = [np.round(np.clip(key, -1e300, 1e300), 2) if key.dtype.kind == "f" else key for key in keys]
+    order = np.lexsort([*floats, *rounded]) if keys else slice(None)
+    return {name: values[order] for name, values in columns.items()}
 
 
 def _flatten(values: NDArray[Any]) -> NDArray[Any]:
@@ -83,7 +92,7 @@ def _sort_key(values: NDArray[Any]) -> NDArray[Any]:
         weights = np.random.default_rng(0).standard_normal(values.shape[1])
         with np.errstate(all="ignore"):  # infinities make it NaN, which sorts too
             numbers = (numbers * weights).sum(axis=1)
-    return np.clip(numbers, -1e300, 1e300)  # np.round overflows above
+    return numbers
 
 
 def _column_difference(
@@ -93,7 +102,8 @@ def _column_difference(
     if a.shape[1:] != b.shape[1:]:
         return f"column {name!r} has shape {a.shape[1:]} a row in one variant, {b.shape[1:]} in the other"
     if a.dtype.kind == "f" and b.dtype.kind == "f":
-        same = np.isclose(a, b, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True)
+        with np.errstate(over="ignore"):
+            same = np.isclose(a, b, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True)
         same = same if same.ndim == 1 else same.all(axis=1)
     elif (a.dtype.kind in "US") != (b.dtype.kind in "US"):
         return f"column {name!r} is {a.dtype} in the anti-pattern, {b.dtype} in the fix"

@@ -20,7 +20,13 @@ from pytest_rayperf.fixtures import (
     rayperf,
     system_monitor,
 )
-from pytest_rayperf.options import add_options, given_without_switch, is_active, read_options
+from pytest_rayperf.options import (
+    add_options,
+    given_without_switch,
+    has_pytest_benchmark,
+    is_active,
+    read_options,
+)
 from pytest_rayperf.progress import ProgressLine
 from pytest_rayperf.resources import Resources, is_performance_test, resources_key, timer_key
 
@@ -80,7 +86,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(tryfirst=True)
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Give a performance test's `benchmark` fixture a timer that tells the rounds measured elsewhere."""
-    if "rayperf" not in getattr(item, "fixturenames", ()):
+    if "rayperf" not in getattr(item, "fixturenames", ()) or not has_pytest_benchmark(item.config):
         return
     item.stash[timer_key] = timer = ReplayTimer()
     own = item.get_closest_marker("benchmark")

@@ -38,9 +38,7 @@ def test_the_json_report_holds_its_contract(project, images):
     assert report["software"]["pytest"] == pytest.__version__
     assert set(report["data"]) == {"name", "fingerprint", "images", "bytes"}
     assert report["data"]["images"] == 3
-    assert report["data"]["bytes"] == sum(
-        p.stat().st_size for p in images.__call__("x").parent.glob("photos/*")
-    )
+    assert report["data"]["bytes"] == sum(path.stat().st_size for path in folder.iterdir())
     assert report["model"] == {"name": None, "weights": None, "fingerprint": None}
     assert report["summary"]["no-baseline"] == 3
     assert sum(report["summary"].values()) == 3
@@ -110,7 +108,7 @@ def test_an_interrupted_run_says_what_it_measured(project):
     assert "INTERNALERROR" not in text + result.stderr.str()
     assert project.rounds == 7
     result.stdout.fnmatch_lines(["*= rayperf =*", "*1 inconclusive, 1 no-baseline*"])
-    assert "test_second: inconclusive: interrupted after 1 rounds" in text
+    assert "test_second: inconclusive: interrupted after 1 round" in text
     assert "test_third" not in text
     report = json.loads((project.path / "run.json").read_text(encoding="utf-8"))
     assert [(b["id"], len(b["rounds"]["throughput"])) for b in report["benchmarks"]] == [
@@ -135,9 +133,9 @@ def test_an_interrupted_duel_says_what_it_measured(project):
     result = project.run_apart("--rayperf", "--rayperf-update-baselines", "--rayperf-json=run.json")
     assert result.ret == pytest.ExitCode.INTERRUPTED
     report = json.loads((project.path / "run.json").read_text(encoding="utf-8"))
-    assert [(b["variant"], len(b["rounds"]["throughput"])) for b in report["benchmarks"]] == [
-        ("antipattern", 1),
-        ("fix", 2),
+    assert [(b["id"], b["variant"], len(b["rounds"]["throughput"])) for b in report["benchmarks"]] == [
+        ("test_it.py::test_pair[antipattern]", "antipattern", 1),
+        ("test_it.py::test_pair[fix]", "fix", 2),
     ]
     assert project.baselines() == []
     assert (project.path / "closed").exists()
@@ -258,8 +256,23 @@ def test_a_failing_test_is_no_warning(project):
     assert "PytestBenchmarkWarning" not in result.stdout.str() + result.stderr.str()
 
 
-def test_it_can_be_disabled_or_skipped(project):
+def test_disabling_its_benchmarks_leaves_ours(project):
     project.tests()
     result, report = project.report("--benchmark-disable")
     assert result.ret == 0
     assert len(report["benchmarks"][0]["rounds"]["throughput"]) == 3
+
+
+def test_without_it_other_tests_run_and_ours_are_refused(project):
+    project.tests("""
+        def test_plain():
+            pass
+
+        def test_pipe(rayperf):
+            rayperf(lambda: {})
+    """)
+    result = project.run("-p", "no:benchmark", "--strict-markers")
+    assert result.ret == 0
+    result.assert_outcomes(passed=1, skipped=1)
+    error = project.refused("-p", "no:benchmark")
+    assert error.startswith("-p no:benchmark: performance tests hand their rounds to pytest-benchmark; leave")

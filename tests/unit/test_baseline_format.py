@@ -156,7 +156,9 @@ class TestText:
         }
 
     def test_what_was_not_measured_is_null(self):
-        (round_,) = json.loads(to_json(make_baseline(make_session([make_round(cpu=None)]))))["sessions"][0]["rounds"]
+        (round_,) = json.loads(to_json(make_baseline(make_session([make_round(cpu=None)]))))["sessions"][0][
+            "rounds"
+        ]
         assert round_["peak_worker_memory"] is None
         assert round_["operators"][0]["cpu_s"] is None
 
@@ -169,7 +171,9 @@ class TestText:
         """So two branches that add sessions show as additions."""
         one = to_json(make_baseline(make_session())).splitlines()
         two = to_json(make_baseline(make_session(), make_session(commit="def"))).splitlines()
-        assert [line.rstrip(",") for line in one if line.rstrip(",") not in {t.rstrip(",") for t in two}] == []
+        assert [
+            line.rstrip(",") for line in one if line.rstrip(",") not in {t.rstrip(",") for t in two}
+        ] == []
         assert len(two) > len(one)
 
 
@@ -204,7 +208,9 @@ class TestBroken:
             try:
                 read(whole[:length])
             except BaselineError as error:
-                if str(error).startswith("baselines/cpu-2/it.json: is not whole JSON (") and MEND in str(error):
+                if str(error).startswith("baselines/cpu-2/it.json: is not whole JSON (") and MEND in str(
+                    error
+                ):
                     continue
                 wrong.append((length, str(error)))
             else:
@@ -213,7 +219,15 @@ class TestBroken:
 
     @pytest.mark.parametrize(
         "content",
-        [b"", b"\xff\xfe", b"\x00" * 10, b"<<<<<<< HEAD\n{}\n=======\n{}\n>>>>>>> x\n", b"{} {}", b"nan", b"[" * 100_000],
+        [
+            b"",
+            b"\xff\xfe",
+            b"\x00" * 10,
+            b"<<<<<<< HEAD\n{}\n=======\n{}\n>>>>>>> x\n",
+            b"{} {}",
+            b"nan",
+            b"[" * 100_000,
+        ],
         ids=["empty", "not utf-8", "zeros", "merge conflict", "twice", "no json", "deep"],
     )
     def test_no_json(self, read, content):

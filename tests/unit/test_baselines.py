@@ -241,6 +241,7 @@ class TestAtomic:
 
             def full(*args, **more):
                 file = make(*args, **more)
+
                 class Full:
                     name = file.name
 
@@ -264,7 +265,9 @@ class TestAtomic:
     def test_the_old_file_stays(self, store, failing):
         path = write(store)
         before = path.read_bytes()
-        with pytest.raises(BaselineError, match=r"cannot be written.*No space.*the old file is as it was") as caught:
+        with pytest.raises(
+            BaselineError, match=r"cannot be written.*No space.*the old file is as it was"
+        ) as caught:
             store.accept(make_benchmark(), SUBJECT, make_session(), anew=False)
         assert caught.value.__cause__ is failing
         assert path.read_bytes() == before

@@ -69,7 +69,9 @@ class TestStatuses:
 
 
 class TestFloors:
-    @pytest.mark.parametrize(("floor", "status"), [(2.0, "effect"), (4.9, "effect"), (5.0, "effect"), (9.0, "below-floor")])
+    @pytest.mark.parametrize(
+        ("floor", "status"), [(2.0, "effect"), (4.9, "effect"), (5.0, "effect"), (9.0, "below-floor")]
+    )
     def test_is_missed_by_the_whole_interval(self, floor, status):
         result = duel(pairs(10, 50), floor=floor)
         assert result.status == status
@@ -91,7 +93,8 @@ class TestFloors:
 
 class TestCounters:
     @pytest.mark.parametrize(
-        ("bad", "good", "status"), [(64, 2, "effect"), (3, 2, "effect"), (2, 2, "no effect"), (1, 2, "reversed")]
+        ("bad", "good", "status"),
+        [(64, 2, "effect"), (3, 2, "effect"), (2, 2, "no effect"), (1, 2, "reversed")],
     )
     def test_exact(self, bad, good, status):
         result = duel(counted((bad, good), (bad, good)), "model_loads")
@@ -117,7 +120,9 @@ class TestCounters:
 
 
 class TestMissing:
-    @pytest.mark.parametrize("metric", ["cpu_seconds_per_row", "peak_worker_memory", "throughput", "model_loads"])
+    @pytest.mark.parametrize(
+        "metric", ["cpu_seconds_per_row", "peak_worker_memory", "throughput", "model_loads"]
+    )
     def test_no_pairs(self, metric):
         result = duel([], metric)
         assert (result.status, result.ratio) == ("invalid", None)

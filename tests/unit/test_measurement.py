@@ -116,7 +116,9 @@ class TestOrder:
 
     @pytest.mark.parametrize("warm_ups", [0, 1, 2, 5])
     def test_warm_ups_are_not_counted(self, warm_ups):
-        bench = Bench(lambda name, call: 100.0 if call <= warm_ups else 1.0).run(looks=(3,), warm_ups=warm_ups)
+        bench = Bench(lambda name, call: 100.0 if call <= warm_ups else 1.0).run(
+            looks=(3,), warm_ups=warm_ups
+        )
         assert bench.counts == {"antipattern": 3, "fix": 3}
         assert len(bench.executor.calls) == 2 * (3 + warm_ups)
         assert {r.wall_seconds for rounds in bench.samples.rounds.values() for r in rounds} == {1.0}
@@ -196,7 +198,9 @@ class TestOutputs:
 
 
 class TestInterrupted:
-    @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("worker died"), SystemExit(1)], ids=repr)
+    @pytest.mark.parametrize(
+        "error", [KeyboardInterrupt(), RuntimeError("worker died"), SystemExit(1)], ids=repr
+    )
     @pytest.mark.parametrize(("call", "left"), [(1, 0), (2, 0), (3, 1), (5, 3)])
     def test_what_ended_before_is_left(self, error, call, left):
         bench = Bench(lambda name, n: error if (name, n) == ("fix", call) else 1.0)

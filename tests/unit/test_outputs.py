@@ -38,7 +38,8 @@ COLUMNS = {
     "nan and infinity": np.array([np.nan, np.inf, -np.inf, 1.0]),
     "times": np.array(["2025-01-01", "2025-01-02", "2024-01-01", "2025-01-01"], dtype="datetime64[s]"),
     "tensors": np.arange(24.0).reshape(4, 2, 3),
-    "large half tensors": np.full((4, 1000), 6e4, dtype=np.float16) + np.arange(4, dtype=np.float16)[:, None] * 64,
+    "large half tensors": np.full((4, 1000), 6e4, dtype=np.float16)
+    + np.arange(4, dtype=np.float16)[:, None] * 64,
     "tensors with infinities": np.array([[np.inf, -np.inf], [np.nan, 1.0], [0.0, 1.0], [2.0, 1.0]]),
     "probabilities": np.array([[0.2, 0.8], [0.5, 0.5], [0.8, 0.2], [0.21, 0.79]]),
     "image tensors": np.arange(48, dtype=np.uint8).reshape(4, 2, 2, 3),
@@ -173,11 +174,20 @@ class TestDifferent:
     def test_one_changed_value(self, name):
         values = COLUMNS[name]
         changed = values.copy()
-        # Some other row's value; a pair of rows that are equal cannot show it.
-        changed[0] = values[2]
+        changed[0] = values[1]
         columns = {"path": PATHS[:4], "it": values}
-        text = difference(columns, {"path": PATHS[:4], "it": changed})
-        assert text.startswith("column 'it' differs in 1 of 4 rows")
+        text = difference(columns, shuffled({"path": PATHS[:4], "it": changed}))
+        assert text.startswith("column 'it' differs in 1 of 4 rows, first of /data/00.jpg: ")
+
+    @pytest.mark.parametrize("second", ["dog", "eel"])
+    @pytest.mark.parametrize("name", ["a_label", "z_label"])
+    def test_a_changed_text_does_not_shift_the_other_rows(self, name, second):
+        one = {"path": PATHS[:3], name: np.array(["cat", "dog", "eel"])}
+        other = {"path": PATHS[:3], name: np.array(["zebra", "dog", second])}
+        assert difference(one, other) == (
+            f"column {name!r} differs in {1 + (second == 'dog')} of 3 rows, first of /data/00.jpg: "
+            "'cat' in the anti-pattern, 'zebra' in the fix"
+        )
 
     def test_a_path_that_is_lost(self):
         other = PATHS.copy()
@@ -205,7 +215,9 @@ class TestDifferent:
 
     @pytest.mark.parametrize("other", [np.array([1, 2]), np.array([1.0, 2.0])])
     def test_texts_for_numbers(self, other):
-        assert "column 'p' is <U1 in the anti-pattern" in difference({"p": np.array(["1", "2"])}, {"p": other})
+        assert "column 'p' is <U1 in the anti-pattern" in difference(
+            {"p": np.array(["1", "2"])}, {"p": other}
+        )
 
     def test_texts_for_bytes(self):
         assert difference({"p": np.array(["a"])}, {"p": np.array([b"a"])}) is not None
@@ -234,17 +246,18 @@ class TestDifferent:
         assert str(paths[row]) in difference(one, other)
 
 
-class TestColumns:
-    one = {"path": PATHS[:2], "label": np.array([1, 2]), "seconds": np.array([0.1, 0.2])}
-    other = {"path": PATHS[:2], "label": np.array([1, 2]), "seconds": np.array([0.7, 0.9])}
+ONE = {"path": PATHS[:2], "label": np.array([1, 2]), "seconds": np.array([0.1, 0.2])}
+OTHER = {"path": PATHS[:2], "label": np.array([1, 2]), "seconds": np.array([0.7, 0.9])}
 
+
+class TestColumns:
     def test_only_the_named_ones(self):
-        assert difference(self.one, self.other, ("path", "label")) is None
-        assert "'seconds'" in difference(self.one, self.other)
+        assert difference(ONE, OTHER, ("path", "label")) is None
+        assert "'seconds'" in difference(ONE, OTHER)
 
     def test_others_may_be_missing(self):
-        assert difference(self.one, {k: self.other[k] for k in ("path", "label")}, ("label", "path")) is None
+        assert difference(ONE, {k: OTHER[k] for k in ("path", "label")}, ("label", "path")) is None
 
     def test_a_named_one_that_is_missing(self):
-        text = difference(self.one, self.other, ("path", "score"))
+        text = difference(ONE, OTHER, ("path", "score"))
         assert text == "column 'score' is missing in the anti-pattern (columns to compare: outputs=(...))"

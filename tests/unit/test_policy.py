@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import pytest
 from builders import LIGHT
@@ -34,7 +35,7 @@ class TestLookSchedule:
         looks = look_schedule(least, least + more)
         assert looks[0] == least
         assert looks[-1] == least + more
-        assert all(a < b <= 2 * a for a, b in zip(looks, looks[1:], strict=False))
+        assert all(a < b <= 2 * a for a, b in itertools.pairwise(looks))
 
     def test_the_default_is_the_policys(self):
         assert Policy().looks == look_schedule(3, 20)
@@ -45,7 +46,9 @@ class TestShare:
     def test_default_looks(self, rounds, share):
         assert Policy().share(rounds) == share
 
-    @pytest.mark.parametrize(("rounds", "as_look"), [(1, 3), (2, 3), (4, 6), (5, 6), (7, 12), (13, 20), (99, 20)])
+    @pytest.mark.parametrize(
+        ("rounds", "as_look"), [(1, 3), (2, 3), (4, 6), (5, 6), (7, 12), (13, 20), (99, 20)]
+    )
     def test_between_looks_it_is_the_later_one(self, rounds, as_look):
         assert Policy().share(rounds) == Policy().share(as_look)
 

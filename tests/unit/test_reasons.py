@@ -40,7 +40,9 @@ class TestDescribe:
         assert "cpu_seconds_per_row 41.2 -> 33 s, 1.25x [1.20, 1.30], threshold 1.10;" in text
 
     def test_the_operator(self):
-        text = describe(comparison(), rounds(Operator("A", cpu_s=2.0)), rounds(Operator("A", cpu_s=1.0)), "f.json")
+        text = describe(
+            comparison(), rounds(Operator("A", cpu_s=2.0)), rounds(Operator("A", cpu_s=1.0)), "f.json"
+        )
         assert "; operator A +100% CPU; baseline" in text
 
     def test_one_line(self):
@@ -75,7 +77,9 @@ class TestExplain:
 
 
 class TestSlowestGrowth:
-    @pytest.mark.parametrize(("now", "text"), [(1.24, "A +24% CPU"), (3.0, "A +200% CPU"), (1.0, "A +0% CPU")])
+    @pytest.mark.parametrize(
+        ("now", "text"), [(1.24, "A +24% CPU"), (3.0, "A +200% CPU"), (1.0, "A +0% CPU")]
+    )
     def test_percent(self, now, text):
         assert slowest_growth(rounds(Operator("A", cpu_s=now)), rounds(Operator("A", cpu_s=1.0))) == text
 

@@ -69,7 +69,9 @@ HOSTILE = [
     "test_a.py::test_a[" + "y" * 299 + "z]",
 ]
 
-word = st.sampled_from(["a", "b", "test_a", "Test", "TestA", "perf_tests", "test_", "", ".", "a.b", "a-b", "_"])
+word = st.sampled_from(
+    ["a", "b", "test_a", "Test", "TestA", "perf_tests", "test_", "", ".", "a.b", "a-b", "_"]
+)
 node_ids = st.one_of(
     st.text(max_size=30),
     st.text("ab./:[]-_tesT", max_size=30),

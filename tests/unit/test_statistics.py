@@ -99,9 +99,9 @@ class TestLogEstimate:
         assert estimate.detectable(1.1, 0.01, power) >= estimate.detectable(1.1, 0.01, 0.5) > 1.1
 
     def test_detectable_does_not_depend_on_what_was_seen(self):
-        assert LogEstimate(3.0, 0.05, 20.0).detectable(1.1, 0.01) == LogEstimate(
-            0.0, 0.05, 20.0
-        ).detectable(1.1, 0.01)
+        assert LogEstimate(3.0, 0.05, 20.0).detectable(1.1, 0.01) == LogEstimate(0.0, 0.05, 20.0).detectable(
+            1.1, 0.01
+        )
 
 
 class TestSessionRatio:
@@ -171,7 +171,9 @@ class TestSessionRatio:
     @LIGHT
     def test_scaling_everything_changes_nothing(self, reference, current, scale):
         plain = session_ratio(reference, current, NOISE)
-        scaled = session_ratio([[x * scale for x in s] for s in reference], [x * scale for x in current], NOISE)
+        scaled = session_ratio(
+            [[x * scale for x in s] for s in reference], [x * scale for x in current], NOISE
+        )
         assert scaled.value == pytest.approx(plain.value, abs=1e-9)
         assert scaled.standard_error == pytest.approx(plain.standard_error, rel=1e-6)
         assert scaled.df == pytest.approx(plain.df, rel=1e-6)
@@ -300,7 +302,9 @@ class TestCoverage:
         generator = np.random.default_rng(13)
         drawn = [list(np.exp(generator.normal(0, 0.3, 6))) for _ in range(7)]
         estimate = session_ratio(drawn[:-1], drawn[-1], believed)
-        assert estimate.standard_error > 10 * session_ratio([[1.0] * 6] * 6, [1.0] * 6, believed).standard_error
+        assert (
+            estimate.standard_error > 10 * session_ratio([[1.0] * 6] * 6, [1.0] * 6, believed).standard_error
+        )
 
 
 class TestAfterRounds:
@@ -419,7 +423,7 @@ class TestMedianInterval:
         middle = math.exp(float(np.median(np.log(values))))
         assert low <= middle * (1 + 1e-12)
         assert middle <= high * (1 + 1e-12)
-        if 1e-250 < low and high < 1e250:
+        if low > 1e-250 and high < 1e250:
             assert scaled == pytest.approx((low * scale, high * scale), rel=1e-6)
 
     def test_more_confidence_is_wider(self):

@@ -48,11 +48,15 @@ class TestStatuses:
 
     @pytest.mark.parametrize(("throughput", "status"), [(15, "regressed"), (40, "unchanged")])
     def test_throughput_is_heard_beside_cpu(self, throughput, status):
-        verdict = judge(make_rounds(throughput, n=20), SUBJECT, make_reference(*[make_rounds(n=20)] * 6), POLICY)
+        verdict = judge(
+            make_rounds(throughput, n=20), SUBJECT, make_reference(*[make_rounds(n=20)] * 6), POLICY
+        )
         assert verdict.status == status
         assert verdict.metric == ("throughput" if status == "regressed" else "cpu_seconds_per_row")
 
-    @pytest.mark.parametrize(("throughput", "status"), [(15, "regressed"), (40, "inconclusive"), (110, "improved")])
+    @pytest.mark.parametrize(
+        ("throughput", "status"), [(15, "regressed"), (40, "inconclusive"), (110, "improved")]
+    )
     def test_throughput_alone(self, throughput, status):
         rounds = make_rounds(throughput, None, 20)
         verdict = judge(rounds, SUBJECT, make_reference(*[make_rounds(40, None)] * 6), POLICY)
@@ -159,7 +163,13 @@ class TestRows:
 class TestCounters:
     @pytest.mark.parametrize(
         ("old", "new", "status"),
-        [(1, 2, "regressed"), (1, 64, "regressed"), (100, 101, "regressed"), (2, 1, "improved"), (5, 0, "improved")],
+        [
+            (1, 2, "regressed"),
+            (1, 64, "regressed"),
+            (100, 101, "regressed"),
+            (2, 1, "improved"),
+            (5, 0, "improved"),
+        ],
     )
     def test_exact(self, old, new, status):
         reference = make_reference(with_counters({"model_loads": old}))
@@ -289,14 +299,18 @@ class TestElsewhere:
 
     def test_only_the_sessions_of_the_same_software_count(self):
         reference = self.elsewhere({"loads": 1})
-        old = dataclasses.replace(reference.sessions[0], software={"ray": "2.0"}, rounds=with_counters({"loads": 9}))
+        old = dataclasses.replace(
+            reference.sessions[0], software={"ray": "2.0"}, rounds=with_counters({"loads": 9})
+        )
         mixed = dataclasses.replace(reference, sessions=(old, reference.sessions[0]))
         assert self.judge({"loads": 1}, mixed).status == "no-baseline"
         assert self.judge({"loads": 2}, mixed).status == "regressed"
 
     def test_is_not_asked_where_there_is_a_baseline(self):
         rounds = with_counters({"loads": 2})
-        verdict = judge(rounds, SUBJECT, make_reference(rounds), POLICY, self.elsewhere({"loads": 1}), SOFTWARE)
+        verdict = judge(
+            rounds, SUBJECT, make_reference(rounds), POLICY, self.elsewhere({"loads": 1}), SOFTWARE
+        )
         assert verdict.status != "regressed"
 
 
@@ -440,7 +454,9 @@ class TestSettled:
     def scattered(slowdown=1.0):
         return [make_round(cpu=0.02 * slowdown * math.exp(x)) for x in (-0.1, 0.0, 0.1)]
 
-    @pytest.mark.parametrize(("slowdown", "later"), [(1.0, "unchanged"), (1.02, "unchanged"), (1.25, "regressed")])
+    @pytest.mark.parametrize(
+        ("slowdown", "later"), [(1.0, "unchanged"), (1.02, "unchanged"), (1.25, "regressed")]
+    )
     def test_undecided_but_within_reach(self, slowdown, later):
         rounds, sessions = self.scattered(slowdown), [self.scattered()] * 30
         reference = make_reference(*sessions)
@@ -506,7 +522,9 @@ class TestSimulated:
         missed = 0
         for _ in range(100):
             reference = make_reference(*[draw_session(generator) for _ in range(3)])
-            missed += judge(draw_session(generator, 3, 1.12), SUBJECT, reference, POLICY).status == "unchanged"
+            missed += (
+                judge(draw_session(generator, 3, 1.12), SUBJECT, reference, POLICY).status == "unchanged"
+            )
         assert missed <= stats.binom.isf(1e-3, 100, 0.05)
 
 
@@ -526,7 +544,9 @@ any_rounds = st.lists(
 
 
 class TestNeverRaises:
-    @given(any_rounds, st.lists(any_rounds, min_size=1, max_size=3), st.floats(1.001, 100), st.integers(0, 999))
+    @given(
+        any_rounds, st.lists(any_rounds, min_size=1, max_size=3), st.floats(1.001, 100), st.integers(0, 999)
+    )
     @LIGHT
     def test_on_positive_figures(self, rounds, sessions, limit, comparisons):
         policy = Policy(max_slowdown=limit, comparisons=comparisons)

@@ -1,0 +1,425 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from builders import (
+    LIGHT,
+    SUBJECT,
+    make_benchmark,
+    make_reference,
+    make_round,
+    make_rounds,
+    make_run,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_rayperf.policy import Policy
+from pytest_rayperf.reports import json as json_report
+from pytest_rayperf.reports import terminal
+from pytest_rayperf.results import METRICS, STATUSES, Duel, Interval, Operator, Verdict
+from pytest_rayperf.verdict import judge
+
+REGRESSED = Verdict(
+    "regressed",
+    "regressed: throughput 41.2 -> 33 rows/s\nregressed: cpu_seconds_per_row 1 -> 2 s",
+    metric="throughput",
+    ratio=0.8,
+    ci=(0.77, 0.83),
+    threshold=1.1,
+    mde=1.15,
+)
+DUEL = Duel("model_loading", "throughput", Interval(5.2, 4.8, 5.6), 2.0, True, "effect")
+
+
+def verdict(status, **more):
+    return Verdict(status, f"{status}: because", **more)
+
+
+def report(*benchmarks, **more):
+    return json.loads(json_report.render(make_run(benchmarks, **more)))
+
+
+def lines_of(run):
+    return terminal.table(run).splitlines()
+
+
+class TestJsonKeys:
+    def test_of_the_report(self):
+        assert set(report()) - {"warnings"} == {
+            "schema_version",
+            "started_at",
+            "duration_s",
+            "environment",
+            "software",
+            "profile",
+            "data",
+            "model",
+            "policy",
+            "benchmarks",
+            "duels",
+            "summary",
+        }
+
+    def test_of_a_benchmark(self):
+        (benchmark,) = report(make_benchmark(REGRESSED))["benchmarks"]
+        assert set(benchmark) == {
+            "id",
+            "antipattern",
+            "variant",
+            "rounds",
+            "metrics",
+            "counters",
+            "operators",
+            "verdict",
+            "baseline",
+        }
+        assert set(benchmark["verdict"]) == {"status", "metric", "ratio", "ci", "threshold", "mde", "reason"}
+
+    def test_of_a_metric(self):
+        (benchmark,) = report(make_benchmark())["benchmarks"]
+        assert set(benchmark["metrics"]) == set(benchmark["rounds"]) == set(METRICS)
+        for metric in benchmark["metrics"].values():
+            assert set(metric) == {"unit", "direction", "median", "ci"}
+
+    def test_of_an_operator(self):
+        (benchmark,) = report(make_benchmark())["benchmarks"]
+        (operator,) = benchmark["operators"]
+        assert set(operator) == {"name", "wall_s", "cpu_s", "udf_s", "rows", "bytes", "tasks"}
+
+    def test_of_a_duel(self):
+        (duel,) = report(duels=[DUEL])["duels"]
+        assert set(duel) - {"reason"} == {
+            "antipattern",
+            "metric",
+            "ratio",
+            "ci",
+            "floor",
+            "outputs_equal",
+            "status",
+        }
+
+    @pytest.mark.parametrize("benchmark_count", [0, 1, 3])
+    def test_are_the_same_however_little_was_measured(self, benchmark_count):
+        full = report(make_benchmark(REGRESSED), duels=[DUEL])
+        assert set(report(*[make_benchmark(rounds=())] * benchmark_count)) == set(full)
+        if benchmark_count:
+            found = report(make_benchmark(rounds=()))["benchmarks"][0]
+            assert set(found) == set(full["benchmarks"][0])
+            assert set(found["verdict"]) == set(full["benchmarks"][0]["verdict"])
+
+
+class TestJsonValues:
+    def test_version(self):
+        assert report()["schema_version"] == 1
+
+    def test_facts_of_the_run(self):
+        run = make_run()
+        data = json.loads(json_report.render(run))
+        assert (data["started_at"], data["duration_s"], data["profile"]) == (run.started_at, 12.3, "quick")
+        assert data["environment"]["id"] == "cpu-2"
+        assert data["environment"]["gpu_model"] is None
+        assert data["software"] == dict(run.software)
+        assert data["data"] == dict(run.data)
+        assert data["model"] == dict(run.model)
+        assert data["policy"] == dict(run.policy)
+        assert data["warnings"] == []
+
+    def test_raw_rounds(self):
+        rounds = [make_round(10.0, 0.5, memory=7), make_round(20.0, 0.25, memory=9)]
+        (benchmark,) = report(make_benchmark(rounds=rounds))["benchmarks"]
+        assert benchmark["rounds"] == {
+            "throughput": pytest.approx([10, 20]),
+            "cpu_seconds_per_row": pytest.approx([0.5, 0.25]),
+            "peak_worker_memory": [7, 9],
+            "wall_seconds": pytest.approx([6.4, 3.2]),
+        }
+
+    @pytest.mark.parametrize(("figures", "median"), [([10], 10), ([10, 30], 20), ([5, 10, 40], 10)])
+    def test_medians(self, figures, median):
+        (benchmark,) = report(make_benchmark(rounds=[make_round(f) for f in figures]))["benchmarks"]
+        metric = benchmark["metrics"]["throughput"]
+        assert metric["median"] == pytest.approx(median)
+        if len(figures) < 3:
+            assert metric["ci"] is None
+        else:
+            assert metric["ci"][0] < median < metric["ci"][1]
+
+    def test_units_and_directions(self):
+        metrics = report(make_benchmark())["benchmarks"][0]["metrics"]
+        assert {name: (m["unit"], m["direction"]) for name, m in metrics.items()} == {
+            "throughput": ("rows/s", "higher"),
+            "cpu_seconds_per_row": ("s", "lower"),
+            "peak_worker_memory": ("bytes", "lower"),
+            "wall_seconds": ("s", "lower"),
+        }
+
+    def test_verdict(self):
+        (benchmark,) = report(make_benchmark(REGRESSED))["benchmarks"]
+        assert benchmark["verdict"] == {
+            "status": "regressed",
+            "metric": "throughput",
+            "ratio": 0.8,
+            "ci": [0.77, 0.83],
+            "threshold": 1.1,
+            "mde": 1.15,
+            "reason": REGRESSED.reason,
+        }
+
+    def test_duel(self):
+        (duel,) = report(duels=[DUEL])["duels"]
+        assert (duel["ratio"], duel["ci"], duel["floor"]) == (5.2, [4.8, 5.6], 2.0)
+        assert (duel["metric"], duel["outputs_equal"], duel["status"]) == ("throughput", True, "effect")
+
+    def test_operators_are_medians_by_name_in_order(self):
+        def one(cpu, tasks):
+            return make_round(operators=[Operator("B", cpu_s=cpu, tasks=tasks), Operator("A", wall_s=cpu)])
+
+        (benchmark,) = report(make_benchmark(rounds=[one(1, 2), one(5, 2), one(2, None)]))["benchmarks"]
+        assert [o["name"] for o in benchmark["operators"]] == ["B", "A"]
+        assert (benchmark["operators"][0]["cpu_s"], benchmark["operators"][0]["tasks"]) == (2, 2)
+        assert (benchmark["operators"][1]["cpu_s"], benchmark["operators"][1]["wall_s"]) == (None, 2)
+
+    def test_counters_hold_the_rows(self):
+        (benchmark,) = report(make_benchmark(rounds=make_rounds(counters={"loads": 2})))["benchmarks"]
+        assert benchmark["counters"] == {"rows": 64, "loads": 2}
+
+    @pytest.mark.parametrize("counts", [{}, {"unchanged": 2}, dict.fromkeys(STATUSES, 1)])
+    def test_counts_by_verdict(self, counts):
+        benchmarks = [make_benchmark(verdict(status)) for status, n in counts.items() for _ in range(n)]
+        assert report(*benchmarks)["summary"] == {**dict.fromkeys(STATUSES, 0), **counts}
+
+    def test_a_real_verdict(self):
+        found = judge(make_rounds(15, 0.05), SUBJECT, make_reference(), Policy())
+        (benchmark,) = report(make_benchmark(found, make_rounds(15, 0.05)))["benchmarks"]
+        assert benchmark["verdict"]["ratio"] == found.ratio
+        assert benchmark["verdict"]["reason"] == found.reason
+
+
+class TestJsonMissing:
+    def test_null_and_never_zero(self):
+        rounds = make_rounds(40, None)
+        (benchmark,) = report(make_benchmark(verdict("no-baseline"), rounds, baseline=None))["benchmarks"]
+        assert benchmark["baseline"] is None
+        for name in ("cpu_seconds_per_row", "peak_worker_memory"):
+            assert benchmark["rounds"][name] == [None] * 3
+            assert benchmark["metrics"][name]["median"] is None
+            assert benchmark["metrics"][name]["ci"] is None
+        for name in ("metric", "ratio", "ci", "threshold", "mde"):
+            assert benchmark["verdict"][name] is None
+        assert benchmark["operators"][0]["cpu_s"] is None
+
+    def test_a_metric_that_some_rounds_lack_has_no_median(self):
+        rounds = [make_round(memory=5), make_round(memory=6), make_round()]
+        (benchmark,) = report(make_benchmark(rounds=rounds))["benchmarks"]
+        assert benchmark["rounds"]["peak_worker_memory"] == [5, 6, None]
+        assert benchmark["metrics"]["peak_worker_memory"]["median"] is None
+
+    def test_a_measured_zero_is_zero(self):
+        (benchmark,) = report(make_benchmark(rounds=make_rounds(cpu=0.0)))["benchmarks"]
+        assert benchmark["metrics"]["cpu_seconds_per_row"]["median"] == 0
+        assert benchmark["metrics"]["cpu_seconds_per_row"]["ci"] is None
+
+    def test_no_rounds(self):
+        (benchmark,) = report(make_benchmark(verdict("invalid"), ()))["benchmarks"]
+        assert benchmark["rounds"] == {name: [] for name in METRICS}
+        assert (benchmark["counters"], benchmark["operators"]) == ({}, [])
+        assert {m["median"] for m in benchmark["metrics"].values()} == {None}
+
+    def test_a_duel_without_a_ratio(self):
+        (duel,) = report(duels=[Duel("a", "throughput", None, None, None, "invalid", "not measured")])[
+            "duels"
+        ]
+        assert duel["ratio"] is duel["ci"] is duel["floor"] is duel["outputs_equal"] is None
+
+    @pytest.mark.parametrize("bad", [math.nan, math.inf])
+    def test_no_json_that_is_none(self, bad):
+        with pytest.raises(ValueError, match="JSON"):
+            json_report.render(make_run([make_benchmark(verdict("regressed", ratio=bad))]))
+
+    @given(st.text(), st.text(), st.text())
+    @LIGHT
+    def test_any_names(self, id, antipattern, reason):
+        data = report(make_benchmark(Verdict("invalid", reason), id=id, antipattern=antipattern))
+        (benchmark,) = data["benchmarks"]
+        assert (benchmark["id"], benchmark["antipattern"]) == (id, antipattern)
+        assert benchmark["verdict"]["reason"] == reason
+
+
+class TestTable:
+    def test_columns(self):
+        assert list(terminal.frame(make_run()).columns) == [
+            "anti-pattern",
+            "variant",
+            "rows/s",
+            "CPU ms/row",
+            "vs baseline",
+            "fix is better by",
+            "verdict",
+        ]
+
+    def test_holds_the_numbers_of_the_json(self):
+        rounds = [make_round(r, c) for r, c in ((38.1, 0.021), (40.3, 0.0223), (43.9, 0.0254))]
+        run = make_run([make_benchmark(REGRESSED, rounds)], [DUEL])
+        data = json.loads(json_report.render(run))
+        (benchmark,) = data["benchmarks"]
+        (row,) = terminal.frame(run).to_dict("records")
+        speed, cpu = (benchmark["metrics"][name] for name in ("throughput", "cpu_seconds_per_row"))
+        low, high = speed["ci"]
+        assert row["rows/s"] == f"{speed['median']:.3g} [{low:.3g}, {high:.3g}]"
+        low, high = cpu["ci"]
+        assert row["CPU ms/row"] == f"{1000 * cpu['median']:.3g} [{1000 * low:.3g}, {1000 * high:.3g}]"
+        assert row["vs baseline"] == "0.80x [0.77, 0.83] rows/s"
+        assert row["fix is better by"] == "5.20x [4.80, 5.60] rows/s"
+        assert row["verdict"] == benchmark["verdict"]["status"]
+        text = terminal.table(run)
+        assert all(cell in text for cell in row.values())
+
+    def test_numbers_keep_their_zeros(self):
+        run = make_run([make_benchmark(verdict("improved", ratio=1.5, ci=(1.2, 1.9), metric="throughput"))])
+        assert "1.50x [1.20, 1.90] rows/s" in terminal.table(run)
+
+    def test_missing_is_a_dash(self):
+        bare = make_benchmark(verdict("no-baseline"), [make_round(cpu=None)], antipattern=None, variant=None)
+        (row,) = terminal.frame(make_run([bare])).to_dict("records")
+        assert row["anti-pattern"] == "test_model_loading[fix]"
+        assert row["rows/s"] == "40"
+        assert {row[name] for name in ("variant", "CPU ms/row", "vs baseline", "fix is better by")} == {"-"}
+
+    def test_no_rounds(self):
+        (row,) = terminal.frame(make_run([make_benchmark(verdict("invalid"), ())])).to_dict("records")
+        assert (row["rows/s"], row["verdict"]) == ("-", "invalid")
+
+    @pytest.mark.parametrize(
+        ("found", "cell"),
+        [
+            ({"metric": "model_loads", "ratio": 2.0}, "2.00x exact model_loads"),
+            ({"metric": "cpu_seconds_per_row", "ratio": 1.2, "ci": (1.1, 1.3)}, "1.20x [1.10, 1.30] CPU/row"),
+            ({"metric": "throughput", "threshold": 100.0}, "-"),
+        ],
+    )
+    def test_against_the_baseline(self, found, cell):
+        (row,) = terminal.frame(make_run([make_benchmark(verdict("regressed", **found))])).to_dict("records")
+        assert row["vs baseline"] == cell
+
+    @pytest.mark.parametrize(
+        ("duel", "cell"),
+        [
+            (DUEL, "5.20x [4.80, 5.60] rows/s"),
+            (Duel("model_loading", "loads", Interval(8, 8, 8), None, True, "effect"), "8.00x exact loads"),
+            (
+                Duel("model_loading", "loads", Interval(1, 1, 1), None, True, "no effect"),
+                "1.00x exact loads, no effect",
+            ),
+            (Duel("model_loading", "loads", None, None, True, "invalid"), "-"),
+            (Duel("another", "loads", Interval(8, 8, 8), None, True, "effect"), "-"),
+        ],
+    )
+    def test_the_duel_stands_with_its_fix(self, duel, cell):
+        run = make_run([make_benchmark(variant="antipattern"), make_benchmark()], [duel])
+        assert list(terminal.frame(run)["fix is better by"]) == ["-", cell]
+
+    def test_of_several_metrics_the_first(self):
+        other = Duel("model_loading", "loads", Interval(8, 8, 8), None, True, "effect")
+        run = make_run([make_benchmark()], [DUEL, other])
+        assert "rows/s" in terminal.frame(run)["fix is better by"][0]
+
+    def test_one_row_a_benchmark_in_order(self):
+        run = make_run([make_benchmark(antipattern=name) for name in ("b", "a", "c")])
+        assert list(terminal.frame(run)["anti-pattern"]) == ["b", "a", "c"]
+        assert len(lines_of(run)) == 2 + 3
+
+    def test_nothing_measured(self):
+        assert "anti-pattern" in terminal.table(make_run())
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "a|b",
+            "1e5",
+            "007",
+            "nan",
+            "<b>",
+            "ünïcode",
+            "日本",
+            "%s {x}",
+            "\\n",
+            "",
+            " ",
+            "[red]",
+            "None",
+            "a" * 300,
+        ],
+    )
+    def test_a_hostile_name_is_one_line(self, name):
+        run = make_run([make_benchmark(antipattern=name or None, id=f"t.py::{name}"), make_benchmark()])
+        lines = lines_of(run)
+        assert len(lines) == 4
+        assert lines[2].startswith(name.strip())
+        assert lines[2].endswith("unchanged")
+
+
+class TestReasons:
+    def test_a_line_each_worst_first(self):
+        benchmarks = [make_benchmark(verdict(status), id=f"t.py::{status}") for status in reversed(STATUSES)]
+        lines = terminal.reasons(make_run(benchmarks))
+        assert [line.split(": ")[1] for line in lines] == [s for s in STATUSES if s != "unchanged"]
+
+    def test_a_line_a_metric(self):
+        lines = terminal.reasons(make_run([make_benchmark(REGRESSED)]))
+        assert lines == [
+            "test_model_loading[fix]: regressed: throughput 41.2 -> 33 rows/s",
+            "test_model_loading[fix]: regressed: cpu_seconds_per_row 1 -> 2 s",
+        ]
+
+    @pytest.mark.parametrize(
+        ("reason", "line"), [("gone", "invalid: gone"), ("invalid: gone", "invalid: gone"), ("", "invalid: ")]
+    )
+    def test_the_status_is_said_once(self, reason, line):
+        run = make_run([make_benchmark(Verdict("invalid", reason), id="t.py::test_a", variant=None)])
+        assert terminal.reasons(run) == [f"test_a: {line}"]
+
+    def test_the_variant_is_said_once(self):
+        found = [
+            make_benchmark(verdict("invalid"), id=id)
+            for id in ("t.py::test_a", "t.py::test_a[fix]", "t.py::test_a[2-fix]")
+        ]
+        labels = [line.split(": ")[0] for line in terminal.reasons(make_run(found))]
+        assert labels == ["test_a fix", "test_a[fix]", "test_a[2-fix]"]
+
+    def test_nothing_to_tell(self):
+        assert terminal.reasons(make_run([make_benchmark()])) == []
+
+
+class TestDuelLines:
+    @pytest.mark.parametrize(
+        ("duel", "line"),
+        [
+            (DUEL, "model_loading: fix better by 5.20x [4.80, 5.60] rows/s, floor 2x; outputs equal"),
+            (
+                Duel("a", "loads", Interval(1, 1, 1), None, None, "no effect", "no effect in loads"),
+                "a: fix better by 1.00x exact loads, no effect; outputs not compared",
+            ),
+            (
+                Duel("a", "loads", None, None, False, "invalid", "the two variants' outputs differ"),
+                "a: fix better by -; outputs differ (the two variants' outputs differ)",
+            ),
+        ],
+    )
+    def test_a_line_each(self, duel, line):
+        assert terminal.duel_lines(make_run(duels=[duel])) == [line]
+
+
+class TestClosing:
+    def test_counts_and_subject(self):
+        run = make_run([make_benchmark(), make_benchmark(), make_benchmark(REGRESSED)])
+        assert terminal.closing(run) == (
+            "1 regressed, 2 unchanged; profile quick, synthetic (64 images), model mobilenet_v3_small; "
+            "environment cpu-2; 12 s"
+        )
+
+    def test_nothing(self):
+        text = terminal.closing(make_run(data={}, model={}))
+        assert text.startswith("nothing measured; profile quick, no images, model none;")
