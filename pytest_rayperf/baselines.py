@@ -141,7 +141,7 @@ def _reference(baseline: Baseline, shown: str) -> Reference:
 def _lock_for(path: Path) -> FileLock:
     """A lock for one file, kept out of the folder that git tracks."""
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
-    return FileLock(Path(tempfile.gettempdir()) / f"pytest-rayperf-{digest}.lock")
+    return FileLock(Path(tempfile.gettempdir()) / f"pytest-rayperf-{digest}.lock", mode=0o666)
 
 
 def _write_whole(path: Path, text: str, shown: str) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -70,6 +73,8 @@ def open_cluster(address: str | None) -> Cluster:
     Raises:
         ConfigurationError: there is no cluster at `address`, or Ray runs in this process already.
     """
+    if address is not None:
+        _check_reachable(address)
     import ray
 
     if ray.is_initialized():
@@ -88,10 +93,7 @@ def open_cluster(address: str | None) -> Cluster:
     except (ConnectionError, ValueError, OSError, RuntimeError) as error:
         if address is None:
             raise
-        raise ConfigurationError(
-            f"--rayperf-address {address}: no Ray cluster can be attached to there ({error}); "
-            "start one with `ray start --head`, or leave the option out to have one started"
-        ) from error
+        raise _unreachable(address, error) from error
     try:
         _quieten()
         gcs_address = str(ray.get_runtime_context().gcs_address)
@@ -123,6 +125,39 @@ def close_cluster(cluster: Cluster, *, kill: Callable[[psutil.Process], None] | 
     for process in alive:
         (kill or psutil.Process.kill)(process)
     psutil.wait_procs(alive, timeout=_GRACE_S)
+
+
+def _unreachable(address: str, error: BaseException) -> ConfigurationError:
+    causes = [str(error)]
+    while error.__cause__ is not None:
+        error = error.__cause__
+        causes.append(str(error).strip().splitlines()[-1][:300])
+    return ConfigurationError(
+        f"--rayperf-address {address}: no Ray cluster can be attached to there ({causes[0]}; {causes[-1]}); "
+        "start one with `ray start --head`, or leave the option out to have one started. A cluster with "
+        "token authentication wants its token in RAY_AUTH_TOKEN or ~/.ray/auth_token, and RAY_AUTH_MODE=token"
+    )
+
+
+def _check_reachable(address: str) -> None:
+    """Ray tries a dead address for a minute and a half and then ends the process; a socket knows at once."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        return  # "auto", "local": Ray looks these up itself
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except OSError as error:
+        raise _unreachable(address, error) from error
+
+
+def offer_token() -> None:
+    """Use the token in ~/.ray, which a cluster started by this user asks for.
+
+    Ray 2.60 turns token authentication on where it starts a cluster, and does not where it attaches. The
+    mode is read when Ray is loaded: call this before the first `import ray` of the process.
+    """
+    if "RAY_AUTH_MODE" not in os.environ and (Path.home() / ".ray" / "auth_token").is_file():
+        os.environ["RAY_AUTH_MODE"] = "token"
 
 
 @contextmanager

@@ -22,11 +22,21 @@ def duel_verdict(
 
     A counter gives an exact ratio. A floor is missed when the whole interval is below it.
     """
+    status: DuelStatus
     ratio = _duel_ratio(metric, pairs, policy)
-    status, reason = _duel_status(metric, ratio, floor, policy)
+    if metric not in METRICS and pairs and _never_in_fix(metric, pairs):
+        status, reason = "effect", f"{metric} does not happen in the fix at all"
+    else:
+        status, reason = _duel_status(metric, ratio, floor, policy)
     if outputs_equal is False:
         status, reason = "invalid", "the two variants' outputs differ"
     return Duel(antipattern, metric, ratio, floor, outputs_equal, status, reason)
+
+
+def _never_in_fix(metric: str, pairs: Sequence[tuple[Round, Round]]) -> bool:
+    """A counter that only the anti-pattern has: no ratio can say how much better none is."""
+    counts = [(bad.all_counters().get(metric, 0), good.all_counters().get(metric, 0)) for bad, good in pairs]
+    return all(bad > 0 and good == 0 for bad, good in counts)
 
 
 def _duel_ratio(metric: str, pairs: Sequence[tuple[Round, Round]], policy: Policy) -> Interval | None:

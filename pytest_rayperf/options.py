@@ -136,6 +136,25 @@ def given_without_switch(config: pytest.Config) -> str | None:
     return next((_flag(n) for n in _FLAGS if n and config.getoption(_dest(n), None)), None)
 
 
+def project_root(config: pytest.Config) -> Path:
+    """The folder that test ids and the default baselines are relative to: pytest's rootdir, mended.
+
+    pytest chooses its rootdir before it knows our options, so an existing folder in
+    `--rayperf-data DIR` (with a space) counts as a test path; where that lies outside the project, rootdir
+    becomes the common ancestor and the ini file is not read. Then the folder of the nearest ini file at or
+    above the start folder is meant.
+    """
+    root, start = config.rootpath, config.invocation_params.dir
+    if config.inipath is None and root in start.parents:
+        names = ("pytest.toml", "pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
+        for folder in (start, *start.parents):
+            if folder == root:
+                break
+            if any((folder / name).is_file() for name in names):
+                return folder
+    return root
+
+
 def read_options(config: pytest.Config) -> Options:
     """Read and check everything.
 
@@ -159,7 +178,7 @@ def read_options(config: pytest.Config) -> Options:
         data=read.data() or "synthetic",
         weights=read.weights() or "random",
         address=read.text("address"),
-        baselines=read.path("baselines") or config.rootpath / "baselines",
+        baselines=read.path("baselines") or project_root(config) / "baselines",
         update_baselines=_switch(config, "update-baselines"),
         max_slowdown=read.number(
             "max-slowdown", float, 1.10, lambda x: 1 < x <= 100, "a factor above 1, such as 1.10"
@@ -200,6 +219,10 @@ def _check_together(config: pytest.Config, options: Options, read: _Values) -> N
     if not has_pytest_benchmark(config):
         raise ConfigurationError(
             "-p no:benchmark: performance tests hand their rounds to pytest-benchmark; leave that option out"
+        )
+    if config.getoption("benchmark_skip", False):
+        raise ConfigurationError(
+            "--benchmark-skip: would skip every performance test, and the run would pass; leave it out"
         )
     if options.json is not None and options.json.is_dir():
         raise ConfigurationError(f"{read.where('json')} {options.json}: is a folder; name a file in it")

@@ -25,6 +25,7 @@ from pytest_rayperf.options import (
     given_without_switch,
     has_pytest_benchmark,
     is_active,
+    project_root,
     read_options,
 )
 from pytest_rayperf.progress import ProgressLine
@@ -64,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if idle:
         raise pytest.UsageError(f"{idle}: does nothing without --rayperf; add that")
     terminal = _Terminal(config) if options.active and config.get_verbosity() >= 0 else None
-    config.stash[resources_key] = Resources(options, ProgressLine(terminal), config.rootpath)
+    config.stash[resources_key] = Resources(options, ProgressLine(terminal), project_root(config))
     if options.active:
         config.pluginmanager.register(_ActivePlugin(config), "rayperf-active")
 
@@ -117,10 +118,24 @@ def pytest_fixture_setup(fixturedef: Any, request: Any) -> Generator[None, Any, 
 class _ActivePlugin:
     """The hooks that matter only with --rayperf."""
 
+    def pytest_report_header(self, config: pytest.Config) -> str | None:
+        """Say where pytest took the folder of an option for a test path."""
+        root = self._resources.root
+        if root == config.rootpath:
+            return None
+        return (
+            f"rayperf: project {root}; pytest took a path of an option for a test path and did not read "
+            "the ini file there: write it with =, as in --rayperf-data=DIR"
+        )
+
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._resources = config.stash[resources_key]
         self._collected: set[str] | None = None
+        if self._resources.options.address:
+            from pytest_rayperf.cluster import offer_token
+
+            offer_token()
         _quieten_pytest_benchmark(config)
 
     @pytest.hookimpl(tryfirst=True)
@@ -144,14 +159,15 @@ class _ActivePlugin:
         """Put the verdict among the item's properties, which its reports, and so JUnit, are made with."""
         if call.when == "call":
             for benchmark in self._resources.record().benchmarks:
-                if benchmark.id == item.nodeid:
+                if benchmark.id == self._resources.id_of(item):
                     suffix = f"_{benchmark.variant}" if benchmark.variant else ""
                     item.user_properties.append((f"rayperf_verdict{suffix}", benchmark.verdict.status))
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the report, also of a run that failed or was interrupted."""
         path = self._resources.options.json
-        if path is None or not self._resources.record.cache_info().currsize:
+        refused = session.exitstatus == pytest.ExitCode.USAGE_ERROR
+        if path is None or refused or not self._resources.record.cache_info().currsize:
             return
         from pytest_rayperf.reports import json as json_report
 
@@ -179,7 +195,7 @@ class _ActivePlugin:
     def _gone(self) -> list[str]:
         if self._collected is None:
             return []
-        root = self._config.rootpath
+        root = self._resources.root
         return self._resources.record().gone(self._collected, lambda file: (root / file).is_file())
 
     @pytest.hookimpl(trylast=True)
@@ -188,7 +204,7 @@ class _ActivePlugin:
         option = session.config.option
         whole = not (option.keyword or option.markexpr or getattr(option, "lf", False))
         if whole and not any("::" in str(arg) for arg in session.config.args):
-            self._collected = {item.nodeid for item in session.items}
+            self._collected = {self._resources.id_of(item) for item in session.items}
 
 
 def _write_summary(terminal: pytest.TerminalReporter, resources: Resources) -> None:

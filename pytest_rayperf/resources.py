@@ -33,13 +33,13 @@ class Resources:
     Args:
         options: the user's.
         progress: where long work is shown.
-        root: pytest's root folder, which messages name files relative to.
+        root: the project's folder, which test ids and messages are relative to.
     """
 
     def __init__(self, options: Options, progress: ProgressLine, root: Path) -> None:
         self.options = options
         self.progress = progress
-        self._root = root
+        self.root = root
         self._shared: dict[str, DuelMeasurement] = {}
         self.images = cache(self._open_images)
         self.classifier = cache(self._open_classifier)
@@ -69,8 +69,8 @@ class Resources:
         from pytest_rayperf.session import Provenance, RunRecord
         from pytest_rayperf.software import git_commit, software_versions
 
-        provenance = Provenance(detect_environment(), software_versions(), git_commit(self._root))
-        return RunRecord(self.options, provenance, self._root)
+        provenance = Provenance(detect_environment(), software_versions(), git_commit(self.root))
+        return RunRecord(self.options, provenance, self.root)
 
     def prepare(self, items: Sequence[pytest.Item]) -> None:
         """Open what the performance tests among `items` need, before the first of them runs.
@@ -86,12 +86,19 @@ class Resources:
         record.selected = len(tests)
         for item in tests:
             limits_of(item)
-            record.store.reference(slug_of(item.nodeid), item.nodeid)  # it must be that test's
+            record.store.reference(slug_of(self.id_of(item)), self.id_of(item))  # it must be that test's
         if _any_uses(tests, "imagenette"):
             self.images()
         if _any_uses(tests, "classifier"):
             self.classifier()
         self.progress.done()
+
+    def id_of(self, item: pytest.Item) -> str:
+        """The node id of `item`, relative to the project's folder."""
+        rootdir = item.config.rootpath
+        if self.root == rootdir:
+            return item.nodeid
+        return item.nodeid.removeprefix(self.root.relative_to(rootdir).as_posix() + "/")
 
     def rayperf(
         self, node: pytest.Item, executor: Executor, on_rounds: Callable[[Sequence[Round]], None]
@@ -100,7 +107,7 @@ class Resources:
         from pytest_rayperf.harness import Item, RayPerf
 
         item = Item(
-            id=node.nodeid,
+            id=self.id_of(node),
             name=_title(node),
             subject=self._subject(node),
             limits=limits_of(node),

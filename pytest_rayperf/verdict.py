@@ -183,25 +183,35 @@ def _subject_change(reference: Reference, subject: Subject) -> str:
 
 def _judge_counters(rounds: Sequence[Round], reference: Reference) -> Verdict | None:
     """Exact comparison. A counter that varies from round to round on a side has noise: it does not gate."""
-    verdict = None
-    for name, old, new in _changed_counters(rounds, reference):
-        text = f"{name} {old} -> {new} a round (exact), baseline {reference.name}"
+    changed = _changed_counters(rounds, reference)
+    accept = "accept with --rayperf-update-baselines"
+    for name, old, new in changed:
         if name == "rows":
-            reason = f"invalid: {text}; rows are missing or doubled; accept with --rayperf-update-baselines"
+            text = _counter_change(name, old, new, reference)
+            reason = f"invalid: {text}; rows are missing or doubled; {accept}"
             return Verdict("invalid", reason, metric=name, wrong=True)
-        ratio = new / old if old else None
-        if new > old:
-            reason = f"regressed: {text}; accept with --rayperf-update-baselines"
-            return Verdict("regressed", reason, metric=name, ratio=ratio, threshold=1.0)
-        verdict = Verdict("improved", f"improved: {text}", metric=name, ratio=ratio, threshold=1.0)
-    return verdict
+    worse = [change for change in changed if change[2] > change[1]]
+    status: Status = "regressed" if worse else "improved"
+    told = worse or changed
+    if not told:
+        return None
+    name, old, new = told[0]
+    lines = [f"{status}: {_counter_change(*change, reference)}" for change in told]
+    reason = "\n".join(f"{line}; {accept}" if worse else line for line in lines)
+    ratio = new / old if old else None
+    return Verdict(status, reason, metric=name, ratio=ratio, threshold=1.0)
+
+
+def _counter_change(name: str, old: int, new: int, reference: Reference) -> str:
+    return f"{name} {old} -> {new} a round (exact), baseline {reference.name}"
 
 
 def _changed_counters(rounds: Sequence[Round], reference: Reference) -> list[tuple[str, int, int]]:
+    """Counters that are constant on both sides and differ. A new name was not counted before: no change."""
     changes = []
     old_rounds = [r.all_counters() for s in reference.sessions for r in s.rounds]
     new_rounds = [r.all_counters() for r in rounds]
-    for name in sorted({name for r in [*old_rounds, *new_rounds] for name in r}, key=_rows_first):
+    for name in sorted({name for r in old_rounds for name in r}, key=_rows_first):
         old = {r.get(name, 0) for r in old_rounds}
         new = {r.get(name, 0) for r in new_rounds}
         if len(old) == 1 and len(new) == 1 and old != new:

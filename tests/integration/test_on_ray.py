@@ -133,7 +133,8 @@ def test_rounds_have_rows_counters_operators_and_memory(pytester: pytest.Pyteste
     assert report["summary"]["invalid"] == 6
     unequal = [b for b in report["benchmarks"] if "test_unequal" in b["id"]]
     assert [b["rounds"]["throughput"] for b in unequal] == [[], []]  # wrong before it is timed
-    assert {d["antipattern"]: d["outputs_equal"] for d in report["duels"]} == {"unequal": False, "equal": True}
+    equal = {duel["antipattern"]: duel["outputs_equal"] for duel in report["duels"]}
+    assert equal == {"unequal": False, "equal": True}
 
 
 def test_a_model_load_per_batch_is_a_regression_on_the_first_run(pytester: pytest.Pytester) -> None:

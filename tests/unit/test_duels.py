@@ -85,6 +85,11 @@ class TestFloors:
     def test_reversed_below_its_floor(self):
         assert duel(pairs(100, 10), floor=1.5).status == "below-floor"
 
+    def test_a_counter_that_only_the_antipattern_has_is_an_effect_without_a_ratio(self):
+        found = duel(counted((64, 0), (64, None)), "model_loads", floor=8)
+        assert (found.status, found.ratio) == ("effect", None)
+        assert "does not happen in the fix" in found.reason
+
     def test_exact_counters_have_no_slack(self):
         rounds = counted((64, 8))
         assert duel(rounds, "model_loads", floor=8.0).status == "effect"

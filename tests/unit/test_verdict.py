@@ -209,6 +209,18 @@ class TestCounters:
         verdict = judge(with_counters({"a": 1, "b": 6, "c": 1}), SUBJECT, reference, POLICY)
         assert (verdict.status, verdict.metric) == ("regressed", "b")
 
+    def test_each_worse_one_has_its_line(self):
+        reference = make_reference(with_counters({"a": 5, "b": 5, "c": 5}))
+        verdict = judge(with_counters({"a": 6, "b": 1, "c": 9}), SUBJECT, reference, POLICY)
+        lines = verdict.reason.splitlines()
+        assert [line.split(" a round")[0] for line in lines] == ["regressed: a 5 -> 6", "regressed: c 5 -> 9"]
+        assert all(FILE in line and "--rayperf-update-baselines" in line for line in lines)
+
+    def test_one_that_the_baseline_did_not_count_does_not_gate(self):
+        reference = make_reference(with_counters({"a": 5}))
+        verdict = judge(with_counters({"a": 5, "new": 7}), SUBJECT, reference, POLICY)
+        assert verdict.metric == "cpu_seconds_per_row"
+
     def test_a_better_one_does_not_hide_a_slowdown(self):
         reference = make_reference(*[with_counters({"loads": 5}, 20)] * 6)
         rounds = make_rounds(40, 0.05, 20, counters={"loads": 1})
