@@ -281,7 +281,7 @@ def test_ctrl_c_in_a_round_prints_what_there_is_and_leaves_no_process(pytester: 
             import time
 
             marker = Path(MARKER)
-            if len(list(marker.parent.glob("round*"))) >= 2:
+            if len(list(marker.parent.glob("round*"))) >= 3:  # a warm-up, a round, and this one
                 marker.touch()
                 time.sleep(600)
             return super().__call__(batch)
