@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import statistics as _statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -14,40 +13,13 @@ from pytest_rayperf.errors import GateFailure, UsageInTestError
 from pytest_rayperf.measurement import Executor, Pipeline, Progress, Samples, Schedule, measure
 from pytest_rayperf.outputs import difference
 from pytest_rayperf.policy import Policy
-from pytest_rayperf.results import Benchmark, Duel, Round, Subject, Variant, Verdict
+from pytest_rayperf.results import Benchmark, Duel, DuelResult, Result, Round, Subject, Variant, Verdict
 from pytest_rayperf.session import RunRecord
 from pytest_rayperf.slugs import slug_of
 from pytest_rayperf.verdict import Reference, judge, settled
+from pytest_rayperf.wrong import below_floor, duel_wrong, gist, row_difference, unexpected_rows, unfinished
 
 VARIANTS: tuple[Variant, Variant] = ("antipattern", "fix")
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a test gets back of one benchmark."""
-
-    rounds: tuple[Round, ...]
-    verdict: Verdict
-
-    @property
-    def counters(self) -> Mapping[str, int]:
-        """The last round's counters, `rows` among them."""
-        return self.rounds[-1].all_counters()
-
-    def median(self, metric: str) -> float | None:
-        """Median over the rounds of a metric (`throughput`, `cpu_seconds_per_row`, ...); None if missing."""
-        figures = [round_.metric(metric) for round_ in self.rounds]
-        known = [figure for figure in figures if figure is not None]
-        return _statistics.median(known) if known else None
-
-
-@dataclass(frozen=True)
-class DuelResult:
-    """What a test gets back of a duel: both benchmarks, and their ratio in each metric asked for."""
-
-    antipattern: Result
-    fix: Result
-    duels: tuple[Duel, ...]
 
 
 @dataclass
@@ -129,7 +101,7 @@ class RayPerf:
             rounds = samples.rounds.get(name, [])
             self._unfinished(rounds, self._item.id, slug, self._item.variant, error)
             raise
-        wrong = _unexpected_rows(samples.rounds[name], expected_rows)
+        wrong = unexpected_rows(samples.rounds[name], expected_rows)
         benchmark = self._judge(samples.rounds[name], slug, self._item.variant, reference, policy, wrong)
         self._record.enforce(benchmark.verdict)
         return Result(benchmark.rounds, benchmark.verdict)
@@ -185,9 +157,9 @@ class RayPerf:
             self._record.duels.extend(duels)
         verdicts: dict[str, Verdict] = {}
         for name in reported:
-            wrong = _duel_wrong(measured, rounds[name], expected_rows)
+            wrong = duel_wrong(measured.difference, rounds[name], expected_rows)
             if wrong is None and name == "fix":
-                wrong = _below_floor(duels)
+                wrong = below_floor(duels)
             benchmark = self._judge(rounds[name], slugs[name], name, references[name], policy, wrong)
             verdicts[name] = benchmark.verdict
         self._enforce_all(verdicts)
@@ -224,7 +196,7 @@ class RayPerf:
                 return raised
             text = (
                 f"invalid: raised another error than {error.__name__} ({match!r}): "
-                f"{type(raised).__name__}: {_gist(raised)}"
+                f"{type(raised).__name__}: {gist(raised)}"
             )
             self._fail_wrong(text, raised)
         rows = execution.round.rows
@@ -308,7 +280,7 @@ class RayPerf:
                 self._unfinished(rounds, id, self._variant_slug(name), name, error)
             raise
         if measured.error is None and measured.difference is None:
-            measured.difference = _row_difference(measured.samples)
+            measured.difference = row_difference(measured.samples)
         return measured
 
     def _judge_duel(
@@ -383,7 +355,7 @@ class RayPerf:
                 id=id,
                 slug=slug,
                 rounds=tuple(rounds),
-                verdict=_unfinished_verdict(rounds, error),
+                verdict=unfinished(rounds, error),
                 antipattern=self._item.name if variant else None,
                 variant=variant,
             )
@@ -398,47 +370,3 @@ class RayPerf:
                 failures.append(str(failure) if len(verdicts) == 1 else f"{name}: {failure}")
         if failures:
             raise GateFailure("\n".join(failures))
-
-
-def _unfinished_verdict(rounds: Sequence[Round], error: BaseException) -> Verdict:
-    if isinstance(error, Exception):
-        text = f"invalid: the pipeline raised {type(error).__name__}: {_gist(error)}"
-        return Verdict("invalid", text)
-    return Verdict("inconclusive", f"interrupted after {len(rounds)} round{'s' * (len(rounds) != 1)}")
-
-
-def _gist(error: BaseException) -> str:
-    """The line of an error's text that says what happened.
-
-    Ray's errors hold the worker's traceback first and its own advice last; what was raised stands between.
-    """
-    lines = str(error).strip().splitlines()
-    raised = [line for line in lines if re.match(r"[A-Za-z_][\w.]*(Error|Exception|Warning): ", line)]
-    return [*raised, *reversed(lines), ""][0]
-
-
-def _unexpected_rows(rounds: Sequence[Round], expected: int | None) -> str | None:
-    found = {round_.rows for round_ in rounds}
-    if expected is None or found == {expected}:
-        return None
-    listed = ", ".join(map(str, sorted(found)))
-    return f"invalid: {listed} rows, expected {expected}; the pipeline loses or doubles rows"
-
-
-def _row_difference(samples: Samples) -> str | None:
-    """For variants whose rows cannot be fetched (a write): their numbers at least must be equal."""
-    rows = {name: sorted({r.rows for r in rounds}) for name, rounds in samples.rounds.items()}
-    if rows["antipattern"] == rows["fix"]:
-        return None
-    return f"rows {rows['antipattern']} in the anti-pattern, {rows['fix']} in the fix"
-
-
-def _duel_wrong(measured: DuelMeasurement, rounds: Sequence[Round], expected_rows: int | None) -> str | None:
-    if measured.difference is not None:
-        return f"invalid: the two variants compute different outputs: {measured.difference}"
-    return _unexpected_rows(rounds, expected_rows)
-
-
-def _below_floor(duels: Sequence[Duel]) -> str | None:
-    missed = [duel.reason for duel in duels if duel.status == "below-floor"]
-    return f"invalid: {'; '.join(missed)}" if missed else None

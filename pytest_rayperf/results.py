@@ -6,6 +6,7 @@ Measuring makes these, the verdict reads them, baselines and reports write them.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -208,6 +209,34 @@ class Duel:
     outputs_equal: bool | None
     status: DuelStatus
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a test gets back of one benchmark."""
+
+    rounds: tuple[Round, ...]
+    verdict: Verdict
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """The last round's counters, `rows` among them."""
+        return self.rounds[-1].all_counters()
+
+    def median(self, metric: str) -> float | None:
+        """Median over the rounds of a metric (`throughput`, `cpu_seconds_per_row`, ...); None if missing."""
+        figures = [round_.metric(metric) for round_ in self.rounds]
+        known = [figure for figure in figures if figure is not None]
+        return statistics.median(known) if known else None
+
+
+@dataclass(frozen=True)
+class DuelResult:
+    """What a test gets back of a duel: both benchmarks, and their ratio in each metric asked for."""
+
+    antipattern: Result
+    fix: Result
+    duels: tuple[Duel, ...]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,57 @@
+"""What makes a measurement wrong, whatever its speed: in words, starting with the verdict."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from pytest_rayperf.measurement import Samples
+from pytest_rayperf.results import Duel, Round, Verdict
+
+
+def unfinished(rounds: Sequence[Round], error: BaseException) -> Verdict:
+    """The verdict on a benchmark that broke, or was interrupted."""
+    if isinstance(error, Exception):
+        text = f"invalid: the pipeline raised {type(error).__name__}: {gist(error)}"
+        return Verdict("invalid", text)
+    return Verdict("inconclusive", f"interrupted after {len(rounds)} round{'s' * (len(rounds) != 1)}")
+
+
+def gist(error: BaseException) -> str:
+    """The line of an error's text that says what happened.
+
+    Ray's errors hold the worker's traceback first and its own advice last; what was raised stands between.
+    """
+    lines = str(error).strip().splitlines()
+    raised = [line for line in lines if re.match(r"[A-Za-z_][\w.]*(Error|Exception|Warning): ", line)]
+    return [*raised, *reversed(lines), ""][0]
+
+
+def unexpected_rows(rounds: Sequence[Round], expected: int | None) -> str | None:
+    """What is wrong with the numbers of rows; None if nothing, or if nothing is expected."""
+    found = {round_.rows for round_ in rounds}
+    if expected is None or found == {expected}:
+        return None
+    listed = ", ".join(map(str, sorted(found)))
+    return f"invalid: {listed} rows, expected {expected}; the pipeline loses or doubles rows"
+
+
+def row_difference(samples: Samples) -> str | None:
+    """For variants whose rows cannot be fetched (a write): their numbers at least must be equal."""
+    rows = {name: sorted({r.rows for r in rounds}) for name, rounds in samples.rounds.items()}
+    if rows["antipattern"] == rows["fix"]:
+        return None
+    return f"rows {rows['antipattern']} in the anti-pattern, {rows['fix']} in the fix"
+
+
+def duel_wrong(difference: str | None, rounds: Sequence[Round], expected_rows: int | None) -> str | None:
+    """What is wrong with one variant of a duel, given how the two outputs differ; None if nothing."""
+    if difference is not None:
+        return f"invalid: the two variants compute different outputs: {difference}"
+    return unexpected_rows(rounds, expected_rows)
+
+
+def below_floor(duels: Sequence[Duel]) -> str | None:
+    """Which floors were missed; None if none was."""
+    missed = [duel.reason for duel in duels if duel.status == "below-floor"]
+    return f"invalid: {'; '.join(missed)}" if missed else None
