@@ -1,3 +1,16 @@
-"""For the repository's own tests: pytester runs pytest inside a test."""
+"""For the repository's own tests."""
 
-pytest_plugins = ["pytester"]
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_rayperf.options import is_active
+
+pytest_plugins = ["pytester"]  # runs pytest inside a test
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With --rayperf leave the plugin's own tests alone: they need packages that measuring does not."""
+    return True if is_active(config) and collection_path == config.rootpath / "tests" else None
