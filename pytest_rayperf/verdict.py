@@ -271,7 +271,7 @@ def _compare(
         current=_geometric_mean(current),
         slowdown=slowdown,
         threshold=limit,
-        mde=worse.detectable(limit, policy.alpha_each * policy.share(len(current))),
+        mde=worse.detectable(limit, policy.alpha_for(metric.name) * policy.share(len(current))),
     )
 
 
@@ -279,7 +279,7 @@ def _interval(metric: Metric, estimate: LogEstimate, policy: Policy, rounds: int
     sign = 1 if metric.better == "lower" else -1
     worse = LogEstimate(sign * estimate.value, estimate.standard_error, estimate.df)
     share = policy.share(rounds)
-    return worse.interval(policy.alpha_each * share, BETA * share)
+    return worse.interval(policy.alpha_for(metric.name) * share, BETA * share)
 
 
 def _geometric_mean(figures: Sequence[float]) -> float:
