@@ -297,10 +297,15 @@ def test_ctrl_c_in_a_round_prints_what_there_is_and_leaves_no_process(pytester: 
         rayperf(hanging)
     """.replace("MARKER", repr(str(pytester.path / "hanging")))
     )
-    arguments = [sys.executable, "-m", "pytest", "--rayperf", "-p", "no:cacheprovider"]
-    # A terminal sends SIGINT to the whole foreground group, Ray's processes among them.
+    # As in a terminal: SIGINT is not ignored (it is in what a shell starts in the background, and children
+    # inherit that), and goes to the whole foreground group, Ray's processes among them.
+    start = """if True:
+        import signal, sys, pytest
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.exit(pytest.main(sys.argv[1:]))
+    """
     process = subprocess.Popen(
-        [*arguments, "--rayperf-update-baselines"],
+        [sys.executable, "-c", start, "--rayperf", "-p", "no:cacheprovider", "--rayperf-update-baselines"],
         cwd=pytester.path,
         stdout=subprocess.PIPE,
         text=True,
