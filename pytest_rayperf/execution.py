@@ -66,9 +66,11 @@ class RayExecutor:
         """
         import ray
 
+        # The last round's garbage is not this round's work; and until Ray 2.5x an actor pool lives as long as
+        # its dataset, which is in a reference cycle: its CPUs come back with the collection.
+        gc.collect()
         self._cluster.wait_until_idle()
         ray.get(self._cluster.tally.take.remote())  # what an interrupted round left
-        gc.collect()  # the last round's garbage is not this round's work
         references: list[Any] = []
         rows = 0
         with self._monitor as monitor:
