@@ -7,8 +7,8 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,7 @@ def open_cluster(address: str | None) -> Cluster:
         raise
 
 
-def close_cluster(cluster: Cluster, *, kill: Callable[[psutil.Process], None] | None = None) -> None:
+def close_cluster(cluster: Cluster) -> None:
     """Shut down what was started here; detach from what was not.
 
     Processes of the cluster that outlive Ray's own shutdown by 10 s are killed: none of ours is left.
@@ -123,7 +123,8 @@ def close_cluster(cluster: Cluster, *, kill: Callable[[psutil.Process], None] | 
     ray.shutdown()
     _, alive = psutil.wait_procs(ours, timeout=_GRACE_S)
     for process in alive:
-        (kill or psutil.Process.kill)(process)
+        with suppress(psutil.NoSuchProcess):  # it ended just now
+            process.kill()
     psutil.wait_procs(alive, timeout=_GRACE_S)
 
 
@@ -131,7 +132,7 @@ def _unreachable(address: str, error: BaseException) -> ConfigurationError:
     causes = [str(error)]
     while error.__cause__ is not None:
         error = error.__cause__
-        causes.append(str(error).strip().splitlines()[-1][:300])
+        causes.append((str(error).strip().splitlines() or [type(error).__name__])[-1][:300])
     return ConfigurationError(
         f"--rayperf-address {address}: no Ray cluster can be attached to there ({causes[0]}; {causes[-1]}); "
         "start one with `ray start --head`, or leave the option out to have one started. A cluster with "

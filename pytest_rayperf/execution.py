@@ -43,14 +43,20 @@ class RayExecutor:
     Args:
         cluster: where.
         monitor: samples the workers' memory while a round runs.
+        warn: hears what makes figures doubtful.
         clock: seconds, monotonic.
     """
 
     def __init__(
-        self, cluster: Cluster, monitor: MemoryMonitor, clock: Callable[[], float] = perf_counter
+        self,
+        cluster: Cluster,
+        monitor: MemoryMonitor,
+        warn: Callable[[str], None],
+        clock: Callable[[], float] = perf_counter,
     ) -> None:
         self._cluster = cluster
         self._monitor = monitor
+        self._warn = warn
         self._clock = clock
 
     def shipping(self, modules: Iterable[ModuleType]) -> AbstractContextManager[None]:
@@ -69,7 +75,10 @@ class RayExecutor:
         # The last round's garbage is not this round's work; and until Ray 2.5x an actor pool lives as long as
         # its dataset, which is in a reference cycle: its CPUs come back with the collection.
         gc.collect()
-        self._cluster.wait_until_idle()
+        if not self._cluster.wait_until_idle():
+            self._warn(
+                "the cluster's CPUs were in use by something else when a round began: doubtful figures"
+            )
         ray.get(self._cluster.tally.take.remote())  # what an interrupted round left
         references: list[Any] = []
         rows = 0

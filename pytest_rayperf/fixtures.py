@@ -99,11 +99,12 @@ def _worker_monitor(cluster: Cluster) -> SystemMonitor:
 
 
 @pytest.fixture(scope="session")
-def _rayperf_executor(ray_cluster: Cluster) -> Executor:
+def _rayperf_executor(request: pytest.FixtureRequest, ray_cluster: Cluster) -> Executor:
     """What runs the pipelines. A seam: the plugin's own tests put recorded rounds here."""
     from pytest_rayperf.execution import RayExecutor
 
-    return RayExecutor(ray_cluster, _worker_monitor(ray_cluster))
+    warn = _resources(request).record().warn
+    return RayExecutor(ray_cluster, _worker_monitor(ray_cluster), warn)
 
 
 @pytest.fixture

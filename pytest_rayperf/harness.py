@@ -103,6 +103,7 @@ class RayPerf:
             raise
         wrong = unexpected_rows(samples.rounds[name], expected_rows)
         benchmark = self._judge(samples.rounds[name], slug, self._item.variant, reference, policy, wrong)
+        self._add(benchmark)
         self._record.enforce(benchmark.verdict)
         return Result(benchmark.rounds, benchmark.verdict)
 
@@ -155,19 +156,20 @@ class RayPerf:
         duels = self._judge_duel(measured, {metric: None, **(floors or {})}, policy)
         if first_time:
             self._record.duels.extend(duels)
-        verdicts: dict[str, Verdict] = {}
-        for name in reported:
+        benchmarks: dict[Variant, Benchmark] = {}
+        for name in VARIANTS:
             wrong = duel_wrong(measured.difference, rounds[name], expected_rows)
-            if wrong is None and name == "fix":
-                wrong = below_floor(duels)
-            benchmark = self._judge(rounds[name], slugs[name], name, references[name], policy, wrong)
-            verdicts[name] = benchmark.verdict
-        self._enforce_all(verdicts)
-        results = {
-            v: Result(tuple(rounds[v]), verdicts.get(v) or Verdict("no-baseline", "reported elsewhere"))
-            for v in VARIANTS
-        }
-        return DuelResult(results["antipattern"], results["fix"], duels)
+            signal = None
+            if name == "fix":
+                wrong, signal = wrong or below_floor(duels), duels[0]
+            benchmarks[name] = self._judge(
+                rounds[name], slugs[name], name, references[name], policy, wrong, signal
+            )
+        for name in reported:
+            self._add(benchmarks[name])
+        self._enforce_all({name: benchmarks[name].verdict for name in reported})
+        bad, good = (Result(benchmarks[name].rounds, benchmarks[name].verdict) for name in VARIANTS)
+        return DuelResult(bad, good, duels)
 
     def raises(
         self,
@@ -186,7 +188,8 @@ class RayPerf:
             The error.
         """
         self._use_once()
-        self._progress(Progress(self._item.name, 0, 0, 0.0, ()), self._schedule())
+        schedule = self._schedule(self._record.policy())
+        self._on_progress(self._item, Progress(self._item.name, 0, 0, 0.0, ()), schedule)
         try:
             execution = self._executor.run(pipeline, keep_outputs=False, on_rows=lambda _: None)
         except Exception as raised:  # noqa: BLE001 - which it is, is what is asked; another one fails the test
@@ -226,13 +229,8 @@ class RayPerf:
             )
         self._used = True
 
-    def _schedule(self) -> Schedule:
-        options = self._record.options
-        looks = self._record.policy().looks
-        return Schedule(looks, options.max_time)
-
-    def _progress(self, progress: Progress, schedule: Schedule) -> None:
-        self._on_progress(self._item, progress, schedule)
+    def _schedule(self, policy: Policy) -> Schedule:
+        return Schedule(policy.looks, self._record.options.max_time)
 
     def _measure(
         self,
@@ -242,7 +240,7 @@ class RayPerf:
         is_settled: Callable[[Samples], bool],
         accept_outputs: Callable[[Samples], bool],
     ) -> None:
-        schedule = Schedule(policy.looks, self._record.options.max_time)
+        schedule = self._schedule(policy)
         measure(
             pipelines,
             self._executor,
@@ -251,7 +249,7 @@ class RayPerf:
             clock=perf_counter,
             settled=is_settled,
             accept_outputs=accept_outputs,
-            on_progress=lambda progress: self._progress(progress, schedule),
+            on_progress=lambda progress: self._on_progress(self._item, progress, schedule),
         )
 
     def _measure_duel(
@@ -288,7 +286,9 @@ class RayPerf:
     ) -> tuple[Duel, ...]:
         rounds = measured.samples.rounds
         pairs = list(zip(rounds["antipattern"], rounds["fix"], strict=False))
-        equal = measured.difference is None if measured.compared else None
+        equal = None
+        if measured.compared or measured.difference is not None:
+            equal = measured.difference is None
         return tuple(
             duel_verdict(self._item.name, metric, pairs, floor, equal, policy)
             for metric, floor in floors.items()
@@ -318,6 +318,7 @@ class RayPerf:
         reference: Reference | None,
         policy: Policy,
         wrong: str | None,
+        duel: Duel | None = None,
     ) -> Benchmark:
         store = self._record.store
         if wrong is not None:
@@ -326,7 +327,7 @@ class RayPerf:
             elsewhere = None if reference else store.elsewhere(slug, self._item.id)
             software = self._record.provenance.software
             verdict = judge(rounds, self._item.subject, reference, policy, elsewhere, software)
-        benchmark = Benchmark(
+        return Benchmark(
             id=self._item.id,
             slug=slug,
             rounds=tuple(rounds),
@@ -334,9 +335,8 @@ class RayPerf:
             antipattern=self._item.name if variant else None,
             variant=variant,
             baseline=reference.name if reference else None,
+            duel=duel,
         )
-        self._add(benchmark)
-        return benchmark
 
     def _add(self, benchmark: Benchmark) -> None:
         self._on_rounds(benchmark.rounds)

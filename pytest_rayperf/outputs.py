@@ -70,7 +70,9 @@ def _flatten(values: NDArray[Any]) -> NDArray[Any]:
     rows = values.reshape(len(values), math.prod(values.shape[1:]))  # -1 fails where there are no rows
     if rows.dtype.kind == "f":
         return rows
-    return np.array([row.tobytes().hex() for row in rows], dtype=str)
+    if rows.dtype.kind in "iub":
+        rows = rows.astype(np.int64)  # of equal values the width does not matter, as in plain columns
+    return np.array([f"{values.shape[1:]} {row.tobytes().hex()}" for row in rows], dtype=str)
 
 
 def _scalar(value: Any) -> str:

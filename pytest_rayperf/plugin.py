@@ -118,16 +118,6 @@ def pytest_fixture_setup(fixturedef: Any, request: Any) -> Generator[None, Any, 
 class _ActivePlugin:
     """The hooks that matter only with --rayperf."""
 
-    def pytest_report_header(self, config: pytest.Config) -> str | None:
-        """Say where pytest took the folder of an option for a test path."""
-        root = self._resources.root
-        if root == config.rootpath:
-            return None
-        return (
-            f"rayperf: project {root}; pytest took a path of an option for a test path and did not read "
-            "the ini file there: write it with =, as in --rayperf-data=DIR"
-        )
-
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._resources = config.stash[resources_key]
@@ -137,6 +127,16 @@ class _ActivePlugin:
 
             offer_token()
         _quieten_pytest_benchmark(config)
+
+    def pytest_report_header(self, config: pytest.Config) -> str | None:
+        """Say where pytest took the folder of an option for a test path."""
+        root = self._resources.root
+        if root == config.rootpath:
+            return None
+        return (
+            f"rayperf: project {root}; pytest took a path of an option for a test path and did not read "
+            "the ini file there: write it with =, as in --rayperf-data=DIR"
+        )
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:

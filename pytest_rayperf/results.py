@@ -193,6 +193,8 @@ class Benchmark:
     variant: Variant | None = None
     baseline: str | None = None
     """The baseline file compared with, relative to where the run was started; None if there is none."""
+    duel: Duel | None = None
+    """Of a fix: how much better it is than its anti-pattern, in the signal metric."""
 
 
 @dataclass(frozen=True)

@@ -75,8 +75,14 @@ class RunRecord:
         return replace(
             policy,
             max_slowdown=given.get("max_slowdown", policy.max_slowdown),
-            min_throughput=given.get("min_throughput"),
+            # A run that accepts what it measures has no target: the verdict says how it compares.
+            min_throughput=None if options.update_baselines else given.get("min_throughput"),
         )
+
+    def warn(self, text: str) -> None:
+        """Tell the user at the end, once, what makes figures doubtful."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def add(self, benchmark: Benchmark, subject: Subject) -> None:
         """Record a benchmark, and its rounds as a baseline where that was asked for."""

@@ -18,8 +18,7 @@ def frame(run: Run) -> pandas.DataFrame:
     """One row a benchmark, in the order measured; texts as the table shows them."""
     import pandas
 
-    speed_ups = {duel.antipattern: duel for duel in reversed(run.duels)}
-    rows = [_row(benchmark, speed_ups) for benchmark in run.benchmarks]
+    rows = [_row(benchmark) for benchmark in run.benchmarks]
     columns = [
         "anti-pattern",
         "variant",
@@ -33,17 +32,16 @@ def frame(run: Run) -> pandas.DataFrame:
     return made
 
 
-def _row(benchmark: Benchmark, speed_ups: Mapping[str, Duel]) -> list[str]:
+def _row(benchmark: Benchmark) -> list[str]:
     metrics = metrics_of(benchmark.rounds)
     name = benchmark.antipattern or benchmark.id.rpartition("::")[2]
-    duel = speed_ups.get(name) if benchmark.variant == "fix" else None
     return [
         name,
         benchmark.variant or _MISSING,
         _figure(metrics[THROUGHPUT.name], 1),
         _figure(metrics[CPU_PER_ROW.name], 1000),
         _ratio(benchmark),
-        _speed_up(duel),
+        _speed_up(benchmark.duel),
         benchmark.verdict.status,
     ]
 

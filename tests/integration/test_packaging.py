@@ -43,7 +43,7 @@ def run(*command, cwd, **environment):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    # A copy, for setuptools leaves build/ in the sources and would put what lies there into the next wheel.
+    # A copy: whatever else lies in this folder must not be what makes the wheel complete.
     sources = tmp_path_factory.mktemp("sources")
     for name in SOURCES:
         if (ROOT / name).is_dir():

@@ -211,14 +211,14 @@ def test_a_mark_of_its_own_is_kept(project):
     assert len(bench["benchmarks"][0]["stats"]["data"]) == 3
 
 
-def test_autosave_can_be_compared(project):
+def test_autosave_can_be_compared(project, tmp_path_factory):
     project.tests()
     result = project.measure("--benchmark-autosave", "--benchmark-storage=store")
     assert result.ret == 0, result.stdout.str() + result.stderr.str()
     (saved,) = (project.path / "store").glob("*/*.json")
     compared = subprocess.run(
-        [sys.executable, "-m", "pytest_benchmark", "--storage=store", "compare", str(saved)],
-        cwd=project.path,
+        [sys.executable, "-m", "pytest_benchmark", "compare", str(saved)],
+        cwd=tmp_path_factory.mktemp("elsewhere"),  # it imports a conftest.py before pytest's own preparations
         capture_output=True,
         text=True,
         timeout=120,

@@ -93,6 +93,7 @@ def make_benchmark(
     antipattern: str | None = "model_loading",
     variant="fix",
     baseline: str | None = FILE,
+    duel: Duel | None = None,
 ) -> Benchmark:
     return Benchmark(
         id=id,
@@ -102,6 +103,7 @@ def make_benchmark(
         antipattern=antipattern,
         variant=variant,
         baseline=baseline,
+        duel=duel,
     )
 
 

@@ -52,6 +52,11 @@ COLUMNS = {
 
 
 class TestEqual:
+    @pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint8])
+    def test_integer_tensors_of_another_width(self, dtype):
+        wide = {"it": np.arange(24).reshape(4, 2, 3)}
+        assert difference(wide, {"it": wide["it"].astype(dtype)}) is None
+
     @pytest.mark.parametrize("seed", range(3))
     @pytest.mark.parametrize("name", COLUMNS)
     def test_in_another_order(self, name, seed):
@@ -208,6 +213,11 @@ class TestDifferent:
 
     def test_no_columns_at_all(self):
         assert "missing" in difference({}, {"a": np.ones(1)})
+
+    def test_image_tensors_of_another_shape_with_the_same_bytes(self):
+        image = np.arange(24, dtype=np.uint8)
+        one, other = {"it": image.reshape(1, 2, 3, 4)}, {"it": image.reshape(1, 3, 2, 4)}
+        assert difference(one, other) is not None
 
     def test_shape(self):
         text = difference({"p": np.ones((4, 3))}, {"p": np.ones((4, 5))})

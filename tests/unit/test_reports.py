@@ -262,7 +262,7 @@ class TestTable:
 
     def test_holds_the_numbers_of_the_json(self):
         rounds = [make_round(r, c) for r, c in ((38.1, 0.021), (40.3, 0.0223), (43.9, 0.0254))]
-        run = make_run([make_benchmark(REGRESSED, rounds)], [DUEL])
+        run = make_run([make_benchmark(REGRESSED, rounds, duel=DUEL)], [DUEL])
         data = json.loads(json_report.render(run))
         (benchmark,) = data["benchmarks"]
         (row,) = terminal.frame(run).to_dict("records")
@@ -314,17 +314,16 @@ class TestTable:
                 "1.00x exact loads, no effect",
             ),
             (Duel("model_loading", "loads", None, None, True, "invalid"), "-"),
-            (Duel("another", "loads", Interval(8, 8, 8), None, True, "effect"), "-"),
+            (None, "-"),
         ],
     )
     def test_the_duel_stands_with_its_fix(self, duel, cell):
-        run = make_run([make_benchmark(variant="antipattern"), make_benchmark()], [duel])
+        run = make_run([make_benchmark(variant="antipattern"), make_benchmark(duel=duel)])
         assert list(terminal.frame(run)["fix is better by"]) == ["-", cell]
 
-    def test_of_several_metrics_the_first(self):
-        other = Duel("model_loading", "loads", Interval(8, 8, 8), None, True, "effect")
-        run = make_run([make_benchmark()], [DUEL, other])
-        assert "rows/s" in terminal.frame(run)["fix is better by"][0]
+    def test_a_duel_of_another_file_by_the_same_name_is_not_taken(self):
+        run = make_run([make_benchmark(antipattern="model_loading")], [DUEL])
+        assert list(terminal.frame(run)["fix is better by"]) == ["-"]
 
     def test_one_row_a_benchmark_in_order(self):
         run = make_run([make_benchmark(antipattern=name) for name in ("b", "a", "c")])

@@ -178,6 +178,18 @@ class TestPolicy:
         record.selected = selected
         assert record.policy(benchmarks=benchmarks).comparisons == selected * benchmarks
 
+    def test_a_run_that_accepts_what_it_measures_has_no_target(self, record_with):
+        policy = record_with(update_baselines=True).policy({"min_throughput": 100})
+        assert policy.min_throughput is None
+
+
+class TestWarn:
+    def test_says_a_thing_once(self, record_with):
+        record = record_with()
+        for text in ("busy", "busy", "late"):
+            record.warn(text)
+        assert record.run({}, {}).warnings == ("busy", "late")
+
 
 class TestGone:
     FILE = "perf_tests/test_model_loading.py"

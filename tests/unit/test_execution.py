@@ -1,0 +1,44 @@
+"""What the executor does around a round; rounds themselves need Ray (tests/integration)."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from pytest_rayperf.execution import RayExecutor
+
+
+@pytest.fixture
+def executor_on(monkeypatch):
+    """An executor on a cluster that does nothing; what it warned of."""
+    monkeypatch.setattr("ray.get", lambda reference: reference)
+
+    def make(is_idle):
+        warned = []
+        tally = SimpleNamespace(take=SimpleNamespace(remote=lambda: {}))
+        cluster = SimpleNamespace(tally=tally, wait_until_idle=lambda: is_idle)
+        return RayExecutor(cluster, Monitor(), warned.append, clock=iter(range(100)).__next__), warned
+
+    return make
+
+
+class Monitor:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        pass
+
+    def summary(self):
+        return {"peak_worker_memory": None}
+
+
+@pytest.mark.parametrize("is_idle", [True, False])
+def test_says_when_the_cluster_was_busy(executor_on, is_idle):
+    executor, warned = executor_on(is_idle)
+    execution = executor.run(lambda: 7, keep_outputs=True, on_rows=lambda _: None)
+    assert (execution.round.rows, execution.round.wall_seconds) == (7, 1)
+    assert execution.round.peak_worker_memory is None
+    assert execution.outputs is None
+    assert [("in use by something else" in text) for text in warned] == [True] * (not is_idle)
