@@ -1,13 +1,18 @@
-"""What the suite's tests share: rounds with enough work in them."""
+"""What the suite's tests share: rounds with enough work in them, and a small object store."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from pytest_rayperf.cluster import Cluster
     from pytest_rayperf.data.sources import ImageSource
+
+SMALL_STORE_BYTES = 80 * 2**20
+"""Just above the 75 MiB that Ray asks for at the least."""
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +21,28 @@ def imagenette(imagenette: ImageSource, pytestconfig: pytest.Config) -> ImageSou
     from pytest_rayperf.resources import resources_key
 
     return imagenette.repeat(pytestconfig.stash[resources_key].options.profile.passes)
+
+
+@pytest.fixture(scope="module")
+def small_object_store(ray_cluster: Cluster) -> Iterator[int]:
+    """A cluster whose object store is smaller than the images; its size in bytes.
+
+    A production cluster has gigabytes, and data sets that are larger still: what matters is their ratio.
+    """
+    if not ray_cluster.started_here:
+        pytest.skip("needs a cluster with a small object store of its own; this one was attached to")
+    with ray_cluster.with_object_store(SMALL_STORE_BYTES):
+        yield SMALL_STORE_BYTES
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the sweeps out of the quick profile, unless `-m` asks for them."""
+    from pytest_rayperf.resources import resources_key
+
+    resources = config.stash.get(resources_key, None)
+    quick = resources is not None and resources.options.profile.name == "quick"
+    if quick and "sweep" not in config.option.markexpr:
+        sweeps = [item for item in items if item.get_closest_marker("sweep")]
+        if sweeps:
+            config.hook.pytest_deselected(items=sweeps)
+            items[:] = [item for item in items if item not in sweeps]

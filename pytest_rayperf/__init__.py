@@ -2,5 +2,6 @@
 
 from pytest_rayperf._version import __version__
 from pytest_rayperf.counters import count
+from pytest_rayperf.measurement import Inspection
 
-__all__ = ["__version__", "count"]
+__all__ = ["Inspection", "__version__", "count"]

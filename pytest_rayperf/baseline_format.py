@@ -2,7 +2,8 @@
 
 Raw rounds are kept, not summaries, and each accepted session apart. Format history:
 
-1. `id`, `variant`, `environment`, `subject`, `sessions` (`recorded_at`, `commit`, `software`, `rounds`).
+1. `id`, `variant`, `environment`, `subject`, `sessions` (`recorded_at`, `commit`, `software`, `rounds`). A
+   round may have `figures` (metric name -> number); readers of before 0.2 pass over it.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ def round_to_json(round_: Round) -> dict[str, Any]:
         "wall_seconds": round_.wall_seconds,
         "peak_worker_memory": round_.peak_worker_memory,
         "counters": dict(round_.counters),
+        "figures": dict(round_.figures),
         "operators": [asdict(operator) for operator in round_.operators],
     }
 
@@ -161,6 +163,7 @@ class _Reader:
     def round(self, value: object, where: str) -> Round:
         data = self.mapping(value, where)
         counters = self.mapping(data.get("counters"), f"{where}.counters")
+        figures = self.mapping(data.get("figures", {}), f"{where}.figures")
         operators = data.get("operators")
         if not isinstance(operators, list):
             raise self.fail(f"{where}.operators", "a list", operators)
@@ -174,6 +177,7 @@ class _Reader:
                 data.get("peak_worker_memory"), f"{where}.peak_worker_memory"
             ),
             counters={k: self.integer(v, f"{where}.counters.{k}") for k, v in counters.items()},
+            figures={k: self.number(v, f"{where}.figures.{k}") for k, v in figures.items()},
             operators=tuple(self.operator(o, f"{where}.operators[{i}]") for i, o in enumerate(operators)),
         )
 

@@ -15,17 +15,18 @@ from typing import Any
 
 import psutil
 
-from pytest_rayperf.counters import start_tally
+from pytest_rayperf.counters import Tally
 from pytest_rayperf.errors import ConfigurationError
-from pytest_rayperf.monitors.system import local_raylets
+from pytest_rayperf.monitors.system import ClusterWorkers, local_raylets
+from pytest_rayperf.warm_workers import ENVIRONMENT, SYSTEM_CONFIG, LocalRaylet, WarmWorkers
 
 _GRACE_S = 10.0
 """How long Ray's processes have to end by themselves once the cluster is shut down."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Cluster:
-    """A running cluster.
+    """A running cluster. Its facts change only by `with_object_store`, which starts it anew.
 
     Attributes:
         address: where it can be attached to.
@@ -33,7 +34,9 @@ class Cluster:
         resources: its totals, `CPU`, `GPU`, `memory` and `object_store_memory` (bytes) among them.
         nodes: how many nodes are alive.
         raylet_pids: the local nodes' raylet processes, whose children the workers are.
-        tally: the counting actor's handle.
+        tally: what the workers count.
+        warm_workers: prepares workers for the next round; None where it is not ours to prepare.
+        starts: how often it was started; what knows its processes must look anew when this changes.
     """
 
     address: str
@@ -41,7 +44,9 @@ class Cluster:
     resources: Mapping[str, float]
     nodes: int
     raylet_pids: tuple[int, ...]
-    tally: Any
+    tally: Tally
+    warm_workers: WarmWorkers | None = None
+    starts: int = 1
 
     @property
     def num_cpus(self) -> int:
@@ -64,9 +69,37 @@ class Cluster:
             time.sleep(0.05)
         return True
 
+    @contextmanager
+    def with_object_store(self, size: int) -> Iterator[None]:
+        """A cluster with an object store of `size` bytes while it is open, and one as before afterwards.
 
-def open_cluster(address: str | None) -> Cluster:
+        What the old one held, datasets among it, is gone. Ray's smallest store has 75 MiB.
+
+        Raises:
+            ConfigurationError: the cluster is not ours to start anew.
+        """
+        if not self.started_here:
+            raise ConfigurationError(
+                f"the cluster at {self.address} was attached to: its object store cannot be made smaller"
+            )
+        self._start_anew(size)
+        try:
+            yield
+        finally:
+            self._start_anew(None)
+
+    def _start_anew(self, object_store_memory: int | None) -> None:
+        close_cluster(self)
+        starts = self.starts + 1
+        vars(self).update(vars(open_cluster(None, object_store_memory)), starts=starts)
+
+
+def open_cluster(address: str | None, object_store_memory: int | None = None) -> Cluster:
     """Start a local cluster, or attach to the one at `address`.
+
+    Args:
+        address: None starts one.
+        object_store_memory: bytes, of one that is started; by default Ray's own choice.
 
     Ray Data's progress bars and its log lines on the console are turned off, for the terminal is pytest's.
 
@@ -84,11 +117,14 @@ def open_cluster(address: str | None) -> Cluster:
         )
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
+        options["address"] = "local"  # with None Ray attaches to whatever cluster this user has running here
         options["include_dashboard"] = False
+        options["_system_config"] = SYSTEM_CONFIG
+        options["object_store_memory"] = object_store_memory
     else:
         options["address"] = address
     try:
-        with _without_rays_own_warnings():
+        with _without_rays_own_warnings(), _in_environment(ENVIRONMENT if address is None else {}):
             context = ray.init(**options)
     except (ConnectionError, ValueError, OSError, RuntimeError) as error:
         if address is None:
@@ -97,14 +133,18 @@ def open_cluster(address: str | None) -> Cluster:
     try:
         _quieten()
         gcs_address = str(ray.get_runtime_context().gcs_address)
-        return Cluster(
+        raylets = local_raylets(gcs_address)
+        cluster = Cluster(
             address=gcs_address or str(context.address_info["address"]),
             started_here=address is None,
             resources=dict(ray.cluster_resources()),
             nodes=sum(1 for node in ray.nodes() if node["Alive"]),
-            raylet_pids=local_raylets(gcs_address),
-            tally=start_tally(),
+            raylet_pids=raylets,
+            tally=Tally.start(),
         )
+        if cluster.started_here:
+            cluster.warm_workers = WarmWorkers(LocalRaylet(), ClusterWorkers(raylets), cluster.num_cpus)
+        return cluster
     except BaseException:
         ray.shutdown()  # half a cluster is nobody's: not left behind
         raise
@@ -117,9 +157,10 @@ def close_cluster(cluster: Cluster) -> None:
     """
     import ray
 
+    if not ray.is_initialized():
+        return  # interrupted while it was started anew
     ours = psutil.Process().children(recursive=True) if cluster.started_here else []
-    if not cluster.started_here:
-        ray.kill(cluster.tally)
+    cluster.tally.close(cluster_ends=cluster.started_here)
     ray.shutdown()
     _, alive = psutil.wait_procs(ours, timeout=_GRACE_S)
     for process in alive:
@@ -159,6 +200,21 @@ def offer_token() -> None:
     """
     if "RAY_AUTH_MODE" not in os.environ and (Path.home() / ".ray" / "auth_token").is_file():
         os.environ["RAY_AUTH_MODE"] = "token"
+
+
+@contextmanager
+def _in_environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Ray's processes inherit the environment of the moment in which they are started."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextmanager

@@ -1,84 +1,359 @@
 """Exact counts from inside the workers: model loads, UDF calls, whatever a pipeline wants to count.
 
-A UDF calls `count("model_loads")`; the measurement reads the sums after each round. The sums are kept by
-one small actor of the cluster (it takes no CPU of the scheduler's), because workers of any node must reach
-it and they may be killed as soon as the last row is out: so a count waits until the actor has it, about a
-millisecond. Where no measurement is going on, `count` does nothing.
+A UDF calls `count("model_loads")`; the driver's `Tally` has the sums after each round. Each process appends a
+line a count to a file of its own, in a folder of its node. So a count takes microseconds
+(benchmarks/counting.py), and holds as soon as `count` returned: actors may be killed with SIGKILL once the
+last row is out, which the kernel's page cache survives and a buffer of the process would not. `Tally` reads
+the files of this node, and has a task on each other node read those.
+
+Whether a measurement is going on, and into which folder, is in one key of Ray's internal key-value store: a
+process asks once a job, and where there is no key, `count` does nothing.
 """
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
+import sys
+import threading
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-ACTOR_NAME = "pytest-rayperf-counters"
-NAMESPACE = "pytest-rayperf"
+from pytest_rayperf.errors import RayperfError
+
+NAMESPACE = b"pytest-rayperf"
+"""Of our keys in Ray's internal key-value store."""
+
+READ_TIMEOUT_S = 60.0
+"""How long another node has to answer. Ray takes up to half a minute to notice that one died."""
+
+_REMOVE_TIMEOUT_S = 10.0
 
 
-class Tally:
-    """Sums by name. Runs as a Ray actor."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, int] = {}
-
-    def add(self, name: str, amount: int) -> None:
-        """Add `amount` to the sum of `name`."""
-        self._sums[name] = self._sums.get(name, 0) + amount
-
-    def take(self) -> dict[str, int]:
-        """The sums since the last call."""
-        sums, self._sums = self._sums, {}
-        return sums
-
-
-_tally: tuple[str, Any] | None = None  # (job id, handle): a handle is good for one cluster connection only
+class CountsLostError(RayperfError):
+    """Not all that was counted is known, so that sums would be too small."""
 
 
 def count(name: str, amount: int = 1) -> None:
     """Add `amount` to the counter `name` of the round that is running.
 
-    For rare events (a model load, a file opened): each call is a round trip to another process.
-    Outside a Ray worker or driver that is being measured it does nothing.
+    Cheap enough for every call of a UDF: one short write to a file, which is not synced to the disk. Any
+    thread may call it. Outside a Ray worker or driver that is being measured it does nothing.
 
     Raises:
-        ray.exceptions.RayError: the counting actor died, so the counts would be wrong.
+        OSError: the count could not be written (disk full, folder not writable). It has the file's path.
+        ValueError: `name` has a line break in it, or `amount` is no whole number.
+    """
+    global _known
+    ray = sys.modules.get("ray")  # where nobody imported it, nothing is measured: no reason to import it here
+    if ray is None or not ray.is_initialized():
+        return
+    job = ray.get_runtime_context().get_job_id()
+    known = _known
+    if known is None or known[0] != job:
+        with _lock:
+            if _known is None or _known[0] != job:
+                _known = (job, _find_sink(job))
+            known = _known
+    if known[1] is not None:
+        known[1].append(name, amount)
+
+
+class Sink:
+    """The file of one process that counts are appended to.
+
+    Args:
+        path: created where it is not there, with its folder.
+
+    Raises:
+        OSError: it cannot be created. It has the path.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._cut = False
+        _make_folder(path.parent)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+
+    def __del__(self) -> None:
+        # Not earlier: another thread may be in `append`, and another file be given the descriptor's number.
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+    def append(self, name: str, amount: int) -> None:
+        """Add one line.
+
+        One unbuffered write with O_APPEND: the kernel puts the lines of several threads, and of forked
+        processes, behind one another.
+
+        Raises:
+            OSError: it was not written, or only half of it. It has the path.
+            ValueError: as `count` does.
+        """
+        if "\n" in name:
+            raise ValueError(f"a counter's name cannot have a line break in it: {name!r}")
+        line = f"{amount:d} {name}\n".encode()
+        if self._cut:
+            raise self._failure(errno.EIO, "an earlier line was cut off")
+        try:
+            written = os.write(self._descriptor, line)
+        except OSError as error:
+            raise self._failure(error.errno, error.strerror) from error
+        if written < len(line):  # the disk was full in the middle of it: nothing may be put behind it
+            self._cut = True
+            raise self._failure(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _failure(self, number: int | None, cause: str | None) -> OSError:
+        message = f"pytest_rayperf.count cannot write, so this round's counts are wrong: {cause}"
+        return OSError(number, message, str(self._path))
+
+
+_known: tuple[str, Sink | None] | None = None
+"""What this process knows: a job's id, and where to count in that job (None: it is not measured)."""
+
+_lock = threading.Lock()
+
+
+def _find_sink(job: str) -> Sink | None:
+    import ray
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    token = _internal_kv_get(_key(job), namespace=NAMESPACE)
+    if token is None:
+        return None
+    context = ray.get_runtime_context()
+    folder = _session_folder() / _folder_name(token.decode(), context.get_node_id())
+    # The worker's id, not the process's: containers may share the folder, and number their processes alike.
+    return Sink(folder / context.get_worker_id())
+
+
+def _forget() -> None:
+    global _known
+    with _lock:
+        _known = None
+
+
+class Tally:
+    """The driver's side: the sums of all processes of its job, on all nodes.
+
+    One a job: workers keep the answer that they got when they first counted.
+
+    Args:
+        token: names the folders; of this run only, so that what a killed run left is not read.
+        job: this driver's job id, in hex.
+        node: id of the node that this driver is on, in hex.
+        folder: that node's.
+    """
+
+    def __init__(self, token: str, job: str, node: str, folder: Path) -> None:
+        self._token = token
+        self._job = job
+        self._node = node
+        self._folder = folder
+        self._offsets: dict[str, dict[str, int]] = {node: {}}  # node -> file -> bytes that were read
+        self._dead: set[str] = set()
+
+    @classmethod
+    def start(cls) -> Tally:
+        """From here on, what this driver's job counts is kept.
+
+        Raises:
+            OSError: this node's folder cannot be made.
+        """
+        import ray
+        from ray.experimental.internal_kv import _internal_kv_put
+
+        context = ray.get_runtime_context()
+        job, node = context.get_job_id(), context.get_node_id()
+        token = f"{job}-{uuid.uuid4().hex}"
+        folder = _session_folder() / _folder_name(token, node)
+        _make_folder(folder)
+        tally = cls(token, job, node, folder)
+        tally._offsets = {alive: {} for alive in tally._survey()}  # who was dead before lost nothing of ours
+        _internal_kv_put(_key(job), token, True, namespace=NAMESPACE)
+        _forget()  # this process may have asked before there was a token
+        return tally
+
+    def take(self) -> dict[str, int]:
+        """The sums since the last `take` or `discard`, by name.
+
+        Raises:
+            CountsLostError: the sums would be too small. Since the last call a node died, a process was
+                stopped within a count, or a file was removed: what there is is dropped, and the next call
+                starts afresh. Or a node does not answer.
+        """
+        sums, lost = self._advance()
+        if lost:
+            causes = "; ".join(lost)
+            raise CountsLostError(f"not all that was counted in this round is known: {causes}; run it again")
+        return sums
+
+    def discard(self) -> None:
+        """Forget what was counted, or lost, so far: what an interrupted round left is not the next one's.
+
+        Raises:
+            CountsLostError: a node does not answer, so that what it has would count for the next round.
+        """
+        self._advance()
+
+    def close(self, *, cluster_ends: bool = False) -> None:
+        """End the counting, and remove its files.
+
+        Args:
+            cluster_ends: the cluster is about to be shut down. Only this node's files are removed, and
+                nothing is asked of it, for it may be half dead: a call that its GCS does not answer ends
+                this process.
+        """
+        import ray
+        from ray.experimental.internal_kv import _internal_kv_del
+
+        _forget()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        if cluster_ends or not ray.is_initialized():
+            return
+        with suppress(ray.exceptions.RayError, RuntimeError):  # RuntimeError: Ray was shut down just now
+            _internal_kv_del(_key(self._job), namespace=NAMESPACE)
+            others = [node for node in self._survey() if node != self._node]
+            removals = [self._on(node, _remover()) for node in others]
+            if removals:
+                ray.wait(removals, num_returns=len(removals), timeout=_REMOVE_TIMEOUT_S)
+
+    def _advance(self) -> tuple[dict[str, int], list[str]]:
+        """Read on to the end: the sums of it, and why they are not all, in words."""
+        import ray
+
+        alive = self._survey()
+        lost = [f"node {n[:12]} died, and its counts with it" for n in sorted(self._offsets.keys() - alive)]
+        if not self._folder.is_dir():  # `start` made it; on another node the first count does
+            lost.append(f"{self._folder} was removed")
+        self._offsets = {node: self._offsets.get(node, {}) for node in alive}
+        others = [node for node in alive if node != self._node]
+        answers = {node: self._on(node, _remote_reader(), self._offsets[node]) for node in others}
+        parts = {self._node: _reader()(str(self._folder), self._offsets[self._node])}
+        for node, answer in answers.items():
+            try:
+                parts[node] = ray.get(answer, timeout=READ_TIMEOUT_S)
+            except ray.exceptions.RayError as error:
+                cause = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+                raise CountsLostError(f"the counts on node {node[:12]} cannot be read: {cause}") from error
+        sums: dict[str, int] = {}
+        for node, (part, ends, losses) in parts.items():
+            self._offsets[node] = ends
+            lost += losses
+            for name, amount in part.items():
+                sums[name] = sums.get(name, 0) + amount
+        return sums, lost
+
+    def _survey(self) -> set[str]:
+        """The nodes that are alive. One that came and died since the last look is put with those of then."""
+        import ray
+
+        alive = set()
+        for node in ray.nodes():
+            if node["Alive"]:
+                alive.add(node["NodeID"])
+            elif node["NodeID"] not in self._dead:
+                self._dead.add(node["NodeID"])
+                self._offsets.setdefault(node["NodeID"], {})
+        return alive
+
+    def _on(self, node: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        pinned = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
+        task = ray.remote(num_cpus=0, scheduling_strategy=pinned)(function)
+        return task.remote(_folder_name(self._token, node), *arguments)
+
+
+def _key(job: str) -> bytes:
+    return f"counters-{job}".encode()
+
+
+def _folder_name(token: str, node: str) -> str:
+    # With the node: two may be on one machine, or have their session's folder on one file system.
+    return f"rayperf-counters-{token}-{node}"
+
+
+def _session_folder() -> Path:
+    """Ray's folder of this session on this node: workers write there already, whoever runs them.
+
+    The temporary folder of Python would not do: a runtime environment may set another one in the workers.
     """
     import ray
 
-    if not ray.is_initialized():
-        return
-    handle = _find_tally()
-    if handle is not None:
-        ray.get(handle.add.remote(name, amount))
+    return Path(ray._private.worker.global_worker.node.get_session_dir_path())
 
 
-def _find_tally() -> Any:
-    global _tally
-    import ray
-
-    job = ray.get_runtime_context().get_job_id()
-    if _tally is None or _tally[0] != job:
-        try:
-            handle = ray.get_actor(_actor_name(job), namespace=NAMESPACE)
-        except ValueError:  # no such actor: this process belongs to no measurement
-            handle = None
-        _tally = (job, handle)
-    return _tally[1]
+def _make_folder(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(PermissionError):  # its owner did it
+        folder.chmod(0o777)  # as Ray does: the cluster and the driver may be different users'
 
 
-def start_tally() -> Any:
-    """Start the counting actor of this driver's job, and return its handle."""
-    import ray
-
-    options = {
-        "name": _actor_name(ray.get_runtime_context().get_job_id()),
-        "namespace": NAMESPACE,
-        "num_cpus": 0,
-        "max_concurrency": 1,
-    }
-    handle = ray.remote(Tally).options(**options).remote()
-    ray.get(handle.take.remote())  # it is up before the first round, not during it
-    return handle
+Read = tuple[dict[str, int], dict[str, int], list[str]]
 
 
-def _actor_name(job: str) -> str:
-    return f"{ACTOR_NAME}-{job}"
+# The next three are made in functions, and import what they need themselves, for Ray to send them whole: a
+# node where nothing is counted needs no pytest_rayperf.
+
+
+def _reader() -> Callable[[str, dict[str, int]], Read]:
+    def read(folder: str, offsets: dict[str, int]) -> Read:
+        """Sums of the lines behind `offsets`, the new offsets, and what was lost, in words."""
+        import time
+        from collections import Counter
+        from pathlib import Path
+
+        sums: dict[str, int] = {}
+        ends: dict[str, int] = {}
+        lost = []
+        for path in Path(folder).glob("*"):
+            start = offsets.get(path.name, 0)
+            with path.open("rb") as file:
+                file.seek(start)
+                data = file.read()
+                for _ in range(10):
+                    if not data or data.endswith(b"\n"):
+                        break
+                    time.sleep(0.01)  # a line across two pages of memory shows in two steps
+                    data += file.read()
+            whole, _, cut = data.rpartition(b"\n")
+            if cut:
+                lost.append(f"the last count in {path} was cut off")
+            for line, times in Counter(whole.split(b"\n")).items():
+                if line:
+                    amount, _, name = line.decode().partition(" ")
+                    sums[name] = sums.get(name, 0) + times * int(amount)
+            ends[path.name] = start + len(data)
+        lost += [f"{folder}/{name} was removed" for name in offsets if name not in ends]
+        return sums, ends, lost
+
+    return read
+
+
+def _remote_reader() -> Callable[[str, dict[str, int]], Read]:
+    read = _reader()
+
+    def read_there(folder_name: str, offsets: dict[str, int]) -> Read:
+        import ray
+
+        return read(f"{ray._private.worker.global_worker.node.get_session_dir_path()}/{folder_name}", offsets)
+
+    return read_there
+
+
+def _remover() -> Callable[[str], None]:
+    def remove(folder_name: str) -> None:
+        import shutil
+
+        import ray
+
+        session_folder = ray._private.worker.global_worker.node.get_session_dir_path()
+        shutil.rmtree(f"{session_folder}/{folder_name}", ignore_errors=True)
+
+    return remove

@@ -3,19 +3,22 @@
 Between the two readings of the clock a plain script would do the same: call the pipeline and iterate over
 the references of the blocks that it gives (what `write` and `materialize` do too). Besides that:
 
-- a thread of this process reads the workers' memory five times a second;
+- threads of this process read memory (the workers', the driver's, the object store's) and the GPUs five
+  times a second;
 - `on_rows` is called with a block's row count, and writes to the terminal at most once a second;
-- `pytest_rayperf.count`, where a UDF calls it (a checkpoint's `load` does), asks an actor: about 1 ms.
+- `pytest_rayperf.count`, where a UDF calls it (a checkpoint's `load` does), writes a line to a file:
+  microseconds.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from time import perf_counter
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -23,18 +26,8 @@ from pytest_rayperf.cluster import Cluster
 from pytest_rayperf.errors import PipelineError
 from pytest_rayperf.measurement import Execution, Outputs, Pipeline
 from pytest_rayperf.monitors.operators import operators_of
-from pytest_rayperf.results import Round
-
-
-class MemoryMonitor(Protocol):
-    """What a round needs of the system monitor."""
-
-    def __enter__(self) -> Any: ...
-
-    def __exit__(self, *exc_info: Any) -> None: ...
-
-    def summary(self) -> Any:
-        """Figures by name; `peak_worker_memory` (bytes or None) among them."""
+from pytest_rayperf.monitors.protocol import Monitor
+from pytest_rayperf.results import METRICS, PEAK_MEMORY, Round
 
 
 class RayExecutor:
@@ -42,7 +35,7 @@ class RayExecutor:
 
     Args:
         cluster: where.
-        monitor: samples the workers' memory while a round runs.
+        make_monitors: gives what samples while a round runs; asked anew when the cluster was started anew.
         warn: hears what makes figures doubtful.
         clock: seconds, monotonic.
     """
@@ -50,14 +43,17 @@ class RayExecutor:
     def __init__(
         self,
         cluster: Cluster,
-        monitor: MemoryMonitor,
+        make_monitors: Callable[[], Sequence[Monitor]],
         warn: Callable[[str], None],
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self._cluster = cluster
-        self._monitor = monitor
+        self._make_monitors = make_monitors
         self._warn = warn
         self._clock = clock
+        self._monitors: Sequence[Monitor] = ()
+        self._starts = 0
+        self._used: deque[int] = deque([1], maxlen=2)  # prepared workers, by the last rounds
 
     def shipping(self, modules: Iterable[ModuleType]) -> AbstractContextManager[None]:
         """While it is open, functions of these modules travel to the workers whole, not by name."""
@@ -68,10 +64,9 @@ class RayExecutor:
 
         Raises:
             PipelineError: it returned neither a Dataset nor a number of rows.
+            CountsLostError: what it counted is not known whole.
             Exception: whatever the pipeline or Ray raised.
         """
-        import ray
-
         # The last round's garbage is not this round's work; and until Ray 2.5x an actor pool lives as long as
         # its dataset, which is in a reference cycle: its CPUs come back with the collection.
         gc.collect()
@@ -79,10 +74,15 @@ class RayExecutor:
             self._warn(
                 "the cluster's CPUs were in use by something else when a round began: doubtful figures"
             )
-        ray.get(self._cluster.tally.take.remote())  # what an interrupted round left
+        prepared = self._prepare_workers()
+        if self._starts != self._cluster.starts:
+            self._monitors, self._starts = self._make_monitors(), self._cluster.starts
+        self._cluster.tally.discard()  # what an interrupted round left
         references: list[Any] = []
         rows = 0
-        with self._monitor as monitor:
+        with ExitStack() as sampling:
+            for monitor in self._monitors:
+                sampling.enter_context(monitor)
             start = self._clock()
             result = pipeline()
             if _is_count(result):
@@ -94,17 +94,40 @@ class RayExecutor:
                         references.extend(bundle.block_refs)
                     on_rows(rows)
             wall = self._clock() - start
-        memory = monitor.summary()["peak_worker_memory"]
+        self._used.append(max(1, prepared - self._prepared()))
+        figures = self._figures()
+        memory = figures.pop(PEAK_MEMORY.name, None)
         return Execution(
             Round(
                 rows=rows,
                 wall_seconds=wall,
                 operators=() if _is_count(result) else operators_of(result),
-                counters=ray.get(self._cluster.tally.take.remote()),
+                counters=self._cluster.tally.take(),
                 peak_worker_memory=None if memory is None else int(memory),
+                figures=figures,
             ),
             fetch(references) if keep_outputs and not _is_count(result) else None,
         )
+
+    def _prepare_workers(self) -> int:
+        """Have as many idle workers with torch imported as the last rounds used up; how many there are."""
+        warm = self._cluster.warm_workers
+        if warm is not None and not warm.ensure(max(self._used)):
+            self._warn("workers could not be prepared: rounds hold the start of their actors' processes")
+        return self._prepared()
+
+    def _prepared(self) -> int:
+        warm = self._cluster.warm_workers
+        return 0 if warm is None else warm.ready()
+
+    def _figures(self) -> dict[str, float]:
+        """What the monitors measured, of the metrics that are reported."""
+        figures = {}
+        for monitor in self._monitors:
+            for name, value in monitor.summary().items():
+                if name in METRICS and value is not None:
+                    figures[name] = value
+        return figures
 
 
 @contextmanager

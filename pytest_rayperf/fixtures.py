@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pytest_rayperf.measurement import Executor
     from pytest_rayperf.models.classifier import Classifier
     from pytest_rayperf.monitors.gpu import GpuMonitor
+    from pytest_rayperf.monitors.protocol import Monitor
     from pytest_rayperf.monitors.system import SystemMonitor
 
 
@@ -104,7 +105,21 @@ def _rayperf_executor(request: pytest.FixtureRequest, ray_cluster: Cluster) -> E
     from pytest_rayperf.execution import RayExecutor
 
     warn = _resources(request).record().warn
-    return RayExecutor(ray_cluster, _worker_monitor(ray_cluster), warn)
+    return RayExecutor(ray_cluster, lambda: _monitors(ray_cluster), warn)
+
+
+def _monitors(cluster: Cluster) -> list[Monitor]:
+    from pytest_rayperf.monitors.driver import DriverMemoryMonitor
+    from pytest_rayperf.monitors.gpu import GpuMonitor
+    from pytest_rayperf.monitors.object_store import ObjectStoreMonitor, ray_object_store
+
+    monitors: list[Monitor] = [
+        _worker_monitor(cluster),
+        DriverMemoryMonitor(),
+        ObjectStoreMonitor(ray_object_store()),
+    ]
+    gpu = GpuMonitor()
+    return [*monitors, gpu] if gpu.available else monitors
 
 
 @pytest.fixture

@@ -6,30 +6,42 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, NoReturn
 
-from pytest_rayperf.duels import duel_verdict
+from pytest_rayperf.contest import Contest, SweepLimit
+from pytest_rayperf.duels import duel_verdict, ladder_of, sweep_of
 from pytest_rayperf.errors import GateFailure, UsageInTestError
-from pytest_rayperf.measurement import Executor, Pipeline, Progress, Samples, Schedule, measure
-from pytest_rayperf.outputs import difference
+from pytest_rayperf.expectations import Expectations
+from pytest_rayperf.measurement import (
+    Execution,
+    Executor,
+    Inspection,
+    Pipeline,
+    Progress,
+    Samples,
+    Schedule,
+    measure,
+)
+from pytest_rayperf.outputs import RELATIVE
 from pytest_rayperf.policy import Policy
-from pytest_rayperf.results import Benchmark, Duel, DuelResult, Result, Round, Subject, Variant, Verdict
+from pytest_rayperf.results import (
+    Benchmark,
+    Duel,
+    DuelResult,
+    Ladder,
+    Result,
+    Round,
+    Subject,
+    Sweep,
+    Variant,
+    Verdict,
+)
 from pytest_rayperf.session import RunRecord
 from pytest_rayperf.slugs import slug_of
 from pytest_rayperf.verdict import Reference, judge, settled
-from pytest_rayperf.wrong import below_floor, duel_wrong, gist, row_difference, unexpected_rows, unfinished
+from pytest_rayperf.wrong import below_floor, outputs_wrong, unexpected_rows, unfinished
 
 VARIANTS: tuple[Variant, Variant] = ("antipattern", "fix")
-
-
-@dataclass
-class DuelMeasurement:
-    """A duel that was measured once for the two test items of its variants."""
-
-    samples: Samples
-    compared: bool = False
-    difference: str | None = None
-    error: BaseException | None = None
+_SIDES = {"antipattern": "the anti-pattern", "fix": "the fix"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,7 @@ class RayPerf:
         item: Item,
         record: RunRecord,
         executor: Executor,
-        shared: dict[str, DuelMeasurement],
+        shared: dict[str, Contest],
         on_progress: Callable[[Item, Progress, Schedule], None],
         on_rounds: Callable[[Sequence[Round]], None],
     ) -> None:
@@ -88,21 +100,22 @@ class RayPerf:
         policy = self._record.policy(self._item.limits)
         slug = slug_of(self._item.id)
         reference = self._record.store.reference(slug, self._item.id)
-        samples = Samples()
         name = self._item.name
+        contest = Contest({name: name})
         subject = self._item.subject
 
         def is_settled(so_far: Samples) -> bool:
             return settled(so_far.rounds[name], subject, reference, policy, policy.looks[-1])
 
         try:
-            self._measure({name: pipeline}, samples, policy, is_settled, lambda _: True)
+            self._measure(contest, {name: pipeline}, policy, is_settled)
         except BaseException as error:
-            rounds = samples.rounds.get(name, [])
+            rounds = contest.samples.rounds.get(name, [])
             self._unfinished(rounds, self._item.id, slug, self._item.variant, error)
             raise
-        wrong = unexpected_rows(samples.rounds[name], expected_rows)
-        benchmark = self._judge(samples.rounds[name], slug, self._item.variant, reference, policy, wrong)
+        rounds = contest.samples.rounds[name]
+        wrong = unexpected_rows(rounds, expected_rows)
+        benchmark = self._judge(rounds, slug, self._item.variant, reference, policy, wrong)
         self._add(benchmark)
         self._record.enforce(benchmark.verdict)
         return Result(benchmark.rounds, benchmark.verdict)
@@ -115,6 +128,8 @@ class RayPerf:
         metric: str = "throughput",
         floors: Mapping[str, float] | None = None,
         outputs: Sequence[str] | None = None,
+        tolerance: float = RELATIVE,
+        after_round: Callable[[str], Inspection | None] | None = None,
         expected_rows: int | None = None,
     ) -> DuelResult:
         """Measure two pipelines in turn, and compare their outputs and each with its baseline.
@@ -128,6 +143,9 @@ class RayPerf:
             metric: the signal metric, in which the harm shows.
             floors: for metrics or counters, how many times better the fix must be at the least.
             outputs: the columns to compare; by default all.
+            tolerance: relative difference of floats that counts as equal, where rounding is part of the fix.
+            after_round: called with the variant's name after each round, once the clock has stopped; gives
+                what a write wrote (`Inspection`), and may clean up.
             expected_rows: a round with any other number of rows is invalid.
         """
         self._use_once()
@@ -142,23 +160,28 @@ class RayPerf:
             subject, most = self._item.subject, policy.looks[-1]
             return all(settled(so_far.rounds[v], subject, references[v], policy, most) for v in VARIANTS)
 
-        measured = self._shared.get(self._item.duel_key) if variant else None
-        first_time = measured is None
-        if measured is None:
-            measured = self._measure_duel(pipelines, policy, is_settled, tuple(outputs or ()))
+        contest = self._shared.get(self._item.duel_key) if variant else None
+        first_time = contest is None
+        if contest is None:
+            contest = Contest(_SIDES, tuple(outputs or ()), tolerance)
+            self._measure_duel(contest, pipelines, policy, is_settled, after_round)
             if variant:
-                self._shared[self._item.duel_key] = measured
-        rounds = measured.samples.rounds
-        if measured.error is not None:
+                self._shared[self._item.duel_key] = contest
+        rounds = contest.samples.rounds
+        if contest.error is not None:
             for name in reported:
-                self._unfinished(rounds.get(name, []), self._item.id, slugs[name], name, measured.error)
-            raise measured.error
-        duels = self._judge_duel(measured, {metric: None, **(floors or {})}, policy)
+                self._unfinished(rounds.get(name, []), self._item.id, slugs[name], name, contest.error)
+            raise contest.error
+        pairs = list(zip(rounds["antipattern"], rounds["fix"], strict=False))
+        duels = tuple(
+            duel_verdict(self._item.name, name, pairs, floor, contest.outputs_equal, policy)
+            for name, floor in {metric: None, **(floors or {})}.items()
+        )
         if first_time:
             self._record.duels.extend(duels)
         benchmarks: dict[Variant, Benchmark] = {}
         for name in VARIANTS:
-            wrong = duel_wrong(measured.difference, rounds[name], expected_rows)
+            wrong = outputs_wrong(contest.difference, rounds[name], expected_rows)
             signal = None
             if name == "fix":
                 wrong, signal = wrong or below_floor(duels), duels[0]
@@ -170,6 +193,103 @@ class RayPerf:
         self._enforce_all({name: benchmarks[name].verdict for name in reported})
         bad, good = (Result(benchmarks[name].rounds, benchmarks[name].verdict) for name in VARIANTS)
         return DuelResult(bad, good, duels)
+
+    def ladder(
+        self,
+        rungs: Mapping[str, Pipeline],
+        *,
+        metric: str = "throughput",
+        outputs: Sequence[str] | None = None,
+        after_round: Callable[[str], Inspection | None] | None = None,
+        expected_rows: int | None = None,
+    ) -> Ladder:
+        """Measure pipelines of which each has one fix more than the one before, in turn.
+
+        All must compute the same. The last is compared with the item's baseline.
+
+        Args:
+            rungs: from the worst to the best, by the name of what was mended.
+            metric: what each rung is compared in.
+            outputs, after_round, expected_rows: as for a duel.
+        """
+        self._use_once()
+        if len(rungs) < 2:
+            raise UsageInTestError("rayperf.ladder needs two rungs or more: the worst pipeline and its mends")
+        policy = self._record.policy(self._item.limits)
+        last = list(rungs)[-1]
+        slug, subject = slug_of(self._item.id), self._item.subject
+        reference = self._record.store.reference(slug, self._item.id)
+        contest = Contest({name: f"rung {name!r}" for name in rungs}, tuple(outputs or ()))
+
+        def is_settled(so_far: Samples) -> bool:
+            return settled(so_far.rounds[last], subject, reference, policy, policy.looks[-1])
+
+        rounds = contest.samples.rounds
+        try:
+            self._measure(contest, rungs, policy, is_settled, after_round)
+        except BaseException as error:
+            self._unfinished(rounds.get(last, []), self._item.id, slug, None, error)
+            raise
+        contest.compare_rows()
+        found = [outputs_wrong(contest.difference, own, expected_rows) for own in rounds.values()]
+        wrong = next((text for text in found if text), None)
+        ladder = ladder_of(self._item.name, metric, rounds, policy)
+        if wrong is None:
+            self._record.ladders.append(ladder)
+        benchmark = self._judge(rounds[last], slug, None, reference, policy, wrong)
+        self._add(benchmark)
+        self._record.enforce(benchmark.verdict)
+        return ladder
+
+    def sweep(
+        self,
+        settings: Mapping[str, Pipeline],
+        *,
+        metric: str = "throughput",
+        outputs: Sequence[str] | None = None,
+        expected_rows: int | None = None,
+    ) -> Sweep:
+        """Measure pipelines that differ in one setting, in turn, and find the best one.
+
+        Where one runs out of memory, it and all after it are left out, and the report says so. There is no
+        baseline: what is best is a fact of the machine.
+
+        Args:
+            settings: ascending, by the setting's value.
+            metric, outputs, expected_rows: as for a duel.
+
+        Raises:
+            GateFailure: two settings compute different outputs, or rows are lost.
+            Exception: whatever a pipeline raised, other than that memory ran out; and that too where not one
+                setting is left.
+        """
+        self._use_once()
+        policy = self._record.policy(self._item.limits)
+        slug = slug_of(self._item.id)
+        contest = Contest({name: f"{self._item.name} {name}" for name in settings}, tuple(outputs or ()))
+        limit = SweepLimit(list(settings))
+        rounds = contest.samples.rounds
+        try:
+            self._measure(
+                contest,
+                {name: limit.guard(name, pipeline) for name, pipeline in settings.items()},
+                policy,
+                lambda _: True,
+                gives_up=limit.gives_up,
+            )
+        except BaseException as error:
+            self._unfinished([], self._item.id, slug, None, error)
+            raise
+        contest.compare_rows()
+        found = [outputs_wrong(contest.difference, own, expected_rows) for own in rounds.values()]
+        wrong = next((text for text in found if text), None)
+        if wrong is not None:
+            self._conclude(Verdict("invalid", wrong, wrong=True))
+            raise GateFailure(wrong)
+        sweep = sweep_of(self._item.name, metric, rounds, limit.reason)
+        self._record.sweeps.append(sweep)
+        self._conclude(Verdict("unchanged", f"best at {sweep.best}"), rounds[sweep.best])
+        return sweep
 
     def raises(
         self,
@@ -187,40 +307,55 @@ class RayPerf:
         Returns:
             The error.
         """
+        return self._expectations().raises(pipeline, error, match)
+
+    def warns(self, pipeline: Pipeline, match: str, category: type[Warning] | None = None) -> str:
+        """Execute `pipeline` once, and fail unless it runs and something is said that `match` is found in.
+
+        Args:
+            pipeline: as in a measurement.
+            match: a regular expression, searched in the texts of Python warnings and of log records from
+                WARNING on by Ray's loggers, in this process.
+            category: only a Python warning of this category, or of one derived from it.
+
+        Returns:
+            The text that was found.
+        """
+        return self._expectations().warns(pipeline, match, category)
+
+    def is_silent(self, pipeline: Pipeline, expected_rows: int | None = None) -> None:
+        """Execute `pipeline` once, and fail if it raises, or if anything is heard in the sense of `warns`.
+
+        What Ray Data logs of the machine and its load while it runs does not count.
+
+        Args:
+            pipeline: as in a measurement.
+            expected_rows: any other number of rows fails too.
+        """
+        self._expectations().is_silent(pipeline, expected_rows)
+
+    def _expectations(self) -> Expectations:
         self._use_once()
+        return Expectations(self._execute_once, self._conclude)
+
+    def _execute_once(self, pipeline: Pipeline) -> Execution:
         schedule = self._schedule(self._record.policy())
         self._on_progress(self._item, Progress(self._item.name, 0, 0, 0.0, ()), schedule)
-        try:
-            execution = self._executor.run(pipeline, keep_outputs=False, on_rows=lambda _: None)
-        except Exception as raised:  # noqa: BLE001 - which it is, is what is asked; another one fails the test
-            if isinstance(raised, error) and re.search(match, str(raised)):
-                reason = f"raised {error.__name__} ({match!r}), as it must"
-                self._add(Benchmark(**self._names(), rounds=(), verdict=Verdict("unchanged", reason)))
-                return raised
-            text = (
-                f"invalid: raised another error than {error.__name__} ({match!r}): "
-                f"{type(raised).__name__}: {gist(raised)}"
-            )
-            self._fail_wrong(text, raised)
-        rows = execution.round.rows
-        self._fail_wrong(
-            f"invalid: {error.__name__} ({match!r}) was not raised; the pipeline ran and gave {rows} rows; "
-            "if Ray allows this now, the anti-pattern is history: say so in its test",
-            None,
+        return self._executor.run(pipeline, keep_outputs=False, on_rows=lambda _: None)
+
+    def _conclude(self, verdict: Verdict, rounds: Sequence[Round] = ()) -> None:
+        """Record the verdict on what has no baseline."""
+        benchmark = Benchmark(
+            id=self._item.id,
+            slug=slug_of(self._item.id),
+            rounds=tuple(rounds),
+            verdict=verdict,
+            antipattern=self._item.name,
+            variant=self._item.variant,
         )
-
-    def _fail_wrong(self, text: str, cause: Exception | None) -> NoReturn:
-        verdict = Verdict("invalid", text, wrong=True)
-        self._record.add_unfinished(Benchmark(**self._names(), rounds=(), verdict=verdict))
-        raise GateFailure(text) from cause
-
-    def _names(self) -> dict[str, Any]:
-        return {
-            "id": self._item.id,
-            "slug": slug_of(self._item.id),
-            "antipattern": self._item.name,
-            "variant": self._item.variant,
-        }
+        if not verdict.wrong:
+            self._on_rounds(rounds)
+        self._record.add_unfinished(benchmark)
 
     def _use_once(self) -> None:
         if self._used:
@@ -234,65 +369,45 @@ class RayPerf:
 
     def _measure(
         self,
+        contest: Contest,
         pipelines: Mapping[str, Pipeline],
-        samples: Samples,
         policy: Policy,
         is_settled: Callable[[Samples], bool],
-        accept_outputs: Callable[[Samples], bool],
+        after_round: Callable[[str], Inspection | None] | None = None,
+        gives_up: Callable[[str, Exception], bool] = lambda name, error: False,
     ) -> None:
         schedule = self._schedule(policy)
         measure(
             pipelines,
             self._executor,
             schedule,
-            samples,
+            contest.samples,
             clock=perf_counter,
             settled=is_settled,
-            accept_outputs=accept_outputs,
+            accept_outputs=contest.accept_outputs,
             on_progress=lambda progress: self._on_progress(self._item, progress, schedule),
+            after_round=after_round or (lambda name: None),
+            gives_up=gives_up,
         )
 
     def _measure_duel(
         self,
+        contest: Contest,
         pipelines: Mapping[str, Pipeline],
         policy: Policy,
         is_settled: Callable[[Samples], bool],
-        columns: tuple[str, ...],
-    ) -> DuelMeasurement:
-        measured = DuelMeasurement(Samples())
-
-        def accept_outputs(samples: Samples) -> bool:
-            sides = [samples.outputs.get(name) for name in VARIANTS]
-            if sides[0] is not None and sides[1] is not None:
-                measured.compared = True
-                measured.difference = difference(sides[0], sides[1], columns or None)
-            return measured.difference is None
-
+        after_round: Callable[[str], Inspection | None] | None,
+    ) -> None:
         try:
-            self._measure(pipelines, measured.samples, policy, is_settled, accept_outputs)
+            self._measure(contest, pipelines, policy, is_settled, after_round)
         except Exception as error:  # noqa: BLE001 - kept: raised again in both of the duel's items
-            measured.error = error
+            contest.error = error
         except BaseException as error:  # Ctrl-C: what was measured is printed
             for name in VARIANTS:
-                rounds, id = measured.samples.rounds.get(name, []), self._variant_id(name)
+                rounds, id = contest.samples.rounds.get(name, []), self._variant_id(name)
                 self._unfinished(rounds, id, self._variant_slug(name), name, error)
             raise
-        if measured.error is None and measured.difference is None:
-            measured.difference = row_difference(measured.samples)
-        return measured
-
-    def _judge_duel(
-        self, measured: DuelMeasurement, floors: Mapping[str, float | None], policy: Policy
-    ) -> tuple[Duel, ...]:
-        rounds = measured.samples.rounds
-        pairs = list(zip(rounds["antipattern"], rounds["fix"], strict=False))
-        equal = None
-        if measured.compared or measured.difference is not None:
-            equal = measured.difference is None
-        return tuple(
-            duel_verdict(self._item.name, metric, pairs, floor, equal, policy)
-            for metric, floor in floors.items()
-        )
+        contest.compare_rows()
 
     def _variant_slug(self, name: Variant) -> str:
         if self._item.variant is None:

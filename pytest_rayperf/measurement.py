@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -20,6 +20,19 @@ class Execution:
     """A round, and the rows that it gave where they were asked for."""
 
     round: Round
+    outputs: Outputs | None = None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a test found out after a round that executed by itself (a write), outside of the measured time.
+
+    Args:
+        figures: by name of their metric, such as `bytes_written`.
+        outputs: the rows that were written, read back; compared between the variants.
+    """
+
+    figures: Mapping[str, float] = field(default_factory=dict)
     outputs: Outputs | None = None
 
 
@@ -98,12 +111,15 @@ def measure(
     settled: Callable[[Samples], bool],
     accept_outputs: Callable[[Samples], bool],
     on_progress: Callable[[Progress], None],
+    after_round: Callable[[str], Inspection | None] = lambda name: None,
+    gives_up: Callable[[str, Exception], bool] = lambda name, error: False,
 ) -> None:
     """Fill `samples` with the rounds of each variant.
 
     First comes a warm-up of every variant, whose outputs are kept; where `accept_outputs` refuses them,
     nothing is timed. Then the variants take turns. After each look of the schedule `settled` says whether to
-    go on.
+    go on. `after_round` is asked once the clock has stopped. Where `gives_up` says so of a variant that
+    raised, it is left out from there on, and so is what was measured of it.
 
     Raises:
         Exception: whatever a pipeline or Ray raised; the rounds that ended before are in `samples`.
@@ -118,16 +134,32 @@ def measure(
             on_progress(Progress(name, number, rows, clock() - began, done))
 
         on_rows(0)
-        return executor.run(pipelines[name], keep_outputs=keep_outputs, on_rows=on_rows)
+        execution = executor.run(pipelines[name], keep_outputs=keep_outputs, on_rows=on_rows)
+        found = after_round(name)
+        if found is None:
+            return execution
+        figures = {**execution.round.figures, **found.figures}
+        outputs = found.outputs if keep_outputs and found.outputs is not None else execution.outputs
+        return Execution(replace(execution.round, figures=figures), outputs)
+
+    def attempt(name: str, number: int, keep_outputs: bool) -> Execution | None:
+        try:
+            return run(name, number, keep_outputs)
+        except Exception as error:
+            if not gives_up(name, error):
+                raise
+            del samples.rounds[name]
+            samples.outputs.pop(name, None)
+            return None
 
     compare = len(pipelines) > 1
     for name in pipelines:
         samples.rounds[name] = []
     for warm_up in range(schedule.warm_ups):
-        for name in pipelines:
+        for name in list(samples.rounds):
             keep = compare and warm_up == 0
-            execution = run(name, 0, keep)
-            if keep and execution.outputs is not None:
+            execution = attempt(name, 0, keep)
+            if keep and execution is not None and execution.outputs is not None:
                 samples.outputs[name] = execution.outputs
     if not accept_outputs(samples):
         return
@@ -138,8 +170,10 @@ def measure(
         finished = all(len(r) == samples.pairs for r in samples.rounds.values())
         if finished and _enough(samples, schedule, clock() - start, budget, settled):
             return
-        number = len(samples.rounds[name]) + 1
-        samples.rounds[name].append(run(name, number, keep_outputs=False).round)
+        if name in samples.rounds:
+            execution = attempt(name, len(samples.rounds[name]) + 1, keep_outputs=False)
+            if execution is not None:
+                samples.rounds[name].append(execution.round)
 
 
 def _enough(

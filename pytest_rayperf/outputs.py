@@ -15,30 +15,39 @@ ABSOLUTE = 1e-5
 """Floats may differ by rounding: a convolution sums in another order for another batch size."""
 
 
-def difference(one: Outputs, other: Outputs, columns: tuple[str, ...] | None = None) -> str | None:
+def difference(
+    one: Outputs,
+    other: Outputs,
+    columns: tuple[str, ...] | None = None,
+    *,
+    sides: tuple[str, str] = ("the anti-pattern", "the fix"),
+    tolerance: float = RELATIVE,
+) -> str | None:
     """The first difference in words, None where there is none.
 
-    Integers, booleans, texts, bytes and times must be equal; floats within a relative 1e-3 and an absolute
-    1e-5. Rows are matched by their exact columns (the text with most values in common first, so by path),
+    Integers, booleans, texts, bytes and times must be equal; floats within a relative `tolerance` and an
+    absolute 1e-5. Rows are matched by their exact columns (the text with most values in common first, so by path),
     floats breaking ties.
 
     Args:
         one, other: column name -> array of N rows (any trailing shape).
         columns: compare these only; by default all, and both must have the same ones.
+        sides: what the two are called in the text.
+        tolerance: relative, of floats.
     """
     names = columns or tuple(sorted(set(one) | set(other)))
     for name in names:
         if name not in one or name not in other:
-            side = "the anti-pattern" if name not in one else "the fix"
+            side = sides[0] if name not in one else sides[1]
             return f"column {name!r} is missing in {side} (columns to compare: outputs=(...))"
     counts = [len(next(iter(side.values()), ())) for side in (one, other)]
     if counts[0] != counts[1]:
-        return f"{counts[0]} rows in the anti-pattern, {counts[1]} in the fix"
+        return f"{counts[0]} rows in {sides[0]}, {counts[1]} in {sides[1]}"
     flat = [{name: _flatten(np.asarray(side[name])) for name in names} for side in (one, other)]
     order = sorted(names, key=lambda name: _sureness(name, flat[0][name], flat[1][name]))
     left, right = (_canonical({name: side[name] for name in order}) for side in flat)
     for name in order:
-        text = _column_difference(name, left, right)
+        text = _column_difference(name, left, right, sides, tolerance)
         if text:
             return text
     return None
@@ -98,17 +107,21 @@ def _sort_key(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _column_difference(
-    name: str, left: dict[str, NDArray[Any]], right: dict[str, NDArray[Any]]
+    name: str,
+    left: dict[str, NDArray[Any]],
+    right: dict[str, NDArray[Any]],
+    sides: tuple[str, str],
+    tolerance: float,
 ) -> str | None:
     a, b = left[name], right[name]
     if a.shape[1:] != b.shape[1:]:
         return f"column {name!r} has shape {a.shape[1:]} a row in one variant, {b.shape[1:]} in the other"
     if a.dtype.kind == "f" and b.dtype.kind == "f":
         with np.errstate(over="ignore"):
-            same = np.isclose(a, b, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True)
+            same = np.isclose(a, b, rtol=tolerance, atol=ABSOLUTE, equal_nan=True)
         same = same if same.ndim == 1 else same.all(axis=1)
     elif (a.dtype.kind in "US") != (b.dtype.kind in "US"):
-        return f"column {name!r} is {a.dtype} in the anti-pattern, {b.dtype} in the fix"
+        return f"column {name!r} is {a.dtype} in {sides[0]}, {b.dtype} in {sides[1]}"
     else:
         same = np.asarray(a == b)
     if same.all():
@@ -117,7 +130,7 @@ def _column_difference(
     where = next((f" of {left[n][row]}" for n in left if n != name and _rank(left[n]) == 0), "")
     return (
         f"column {name!r} differs in {int((~same).sum())} of {len(same)} rows, first{where}: "
-        f"{_brief(a[row])} in the anti-pattern, {_brief(b[row])} in the fix"
+        f"{_brief(a[row])} in {sides[0]}, {_brief(b[row])} in {sides[1]}"
     )
 
 

@@ -214,7 +214,13 @@ def _write_summary(terminal: pytest.TerminalReporter, resources: Resources) -> N
     terminal.section("rayperf")
     for line in report.table(run).splitlines():
         terminal.write_line(line)
-    for title, lines in (("duels", report.duel_lines(run)), ("verdicts", report.reasons(run))):
+    parts = (
+        ("duels", report.duel_lines(run)),
+        ("ladder", report.ladder_lines(run)),
+        ("sweeps", report.sweep_lines(run)),
+        ("verdicts", report.reasons(run)),
+    )
+    for title, lines in parts:
         if lines:
             terminal.write_line("")
             terminal.write_line(f"{title}:")

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pytest_rayperf.results import CPU_PER_ROW, PEAK_MEMORY, THROUGHPUT, Metric
+from pytest_rayperf.results import (
+    BYTES_WRITTEN,
+    CPU_PER_ROW,
+    DRIVER_MEMORY,
+    FILES_WRITTEN,
+    PEAK_MEMORY,
+    SPILLED,
+    STORE_PEAK,
+    STORE_WRITTEN,
+    TASKS,
+    THROUGHPUT,
+    Metric,
+)
 from pytest_rayperf.statistics import Noise
 
 BETA = 0.05
@@ -23,6 +35,14 @@ NOISE: Mapping[str, Noise] = {
     CPU_PER_ROW.name: Noise(session_sd=0.03, round_sd=0.06),
     THROUGHPUT.name: Noise(session_sd=0.07, round_sd=0.08),
     PEAK_MEMORY.name: Noise(session_sd=0.03, round_sd=0.04),
+    # For duels only. Bytes hardly vary; what is sampled five times a second or depends on when Ray spills does.
+    STORE_WRITTEN.name: Noise(session_sd=0.01, round_sd=0.02),
+    BYTES_WRITTEN.name: Noise(session_sd=0.01, round_sd=0.02),
+    FILES_WRITTEN.name: Noise(session_sd=0.01, round_sd=0.02),
+    TASKS.name: Noise(session_sd=0.01, round_sd=0.02),
+    STORE_PEAK.name: Noise(session_sd=0.05, round_sd=0.15),
+    SPILLED.name: Noise(session_sd=0.1, round_sd=0.3),
+    DRIVER_MEMORY.name: Noise(session_sd=0.1, round_sd=0.2),
 }
 
 

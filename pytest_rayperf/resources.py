@@ -16,9 +16,10 @@ from pytest_rayperf.progress import ProgressLine
 from pytest_rayperf.slugs import slug_of
 
 if TYPE_CHECKING:
+    from pytest_rayperf.contest import Contest
     from pytest_rayperf.data.features import FeatureSource
     from pytest_rayperf.data.sources import ImageSource
-    from pytest_rayperf.harness import DuelMeasurement, RayPerf
+    from pytest_rayperf.harness import RayPerf
     from pytest_rayperf.measurement import Executor
     from pytest_rayperf.models.classifier import Classifier
     from pytest_rayperf.results import Round, Run, Subject, Variant
@@ -40,7 +41,7 @@ class Resources:
         self.options = options
         self.progress = progress
         self.root = root
-        self._shared: dict[str, DuelMeasurement] = {}
+        self._shared: dict[str, Contest] = {}
         self.images = cache(self._open_images)
         self.classifier = cache(self._open_classifier)
         self.record = cache(self._make_record)

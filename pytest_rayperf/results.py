@@ -44,11 +44,35 @@ THROUGHPUT = Metric("throughput", "rows/s", "higher")
 CPU_PER_ROW = Metric("cpu_seconds_per_row", "s", "lower")
 PEAK_MEMORY = Metric("peak_worker_memory", "bytes", "lower")
 WALL = Metric("wall_seconds", "s", "lower")
+STORE_WRITTEN = Metric("object_store_written", "bytes", "lower")
+STORE_PEAK = Metric("object_store_peak", "bytes", "lower")
+SPILLED = Metric("spilled_bytes", "bytes", "lower")
+DRIVER_MEMORY = Metric("driver_memory_growth", "bytes", "lower")
+BYTES_WRITTEN = Metric("bytes_written", "bytes", "lower")
+FILES_WRITTEN = Metric("files_written", "files", "lower")
+TASKS = Metric("tasks", "tasks", "lower")
+GPU_UTILIZATION = Metric("gpu_utilization_mean", "percent", "higher")
 
 METRICS: Mapping[str, Metric] = MappingProxyType(
-    {metric.name: metric for metric in (CPU_PER_ROW, THROUGHPUT, PEAK_MEMORY, WALL)}
+    {
+        metric.name: metric
+        for metric in (
+            CPU_PER_ROW,
+            THROUGHPUT,
+            PEAK_MEMORY,
+            WALL,
+            STORE_WRITTEN,
+            STORE_PEAK,
+            SPILLED,
+            DRIVER_MEMORY,
+            BYTES_WRITTEN,
+            FILES_WRITTEN,
+            TASKS,
+            GPU_UTILIZATION,
+        )
+    }
 )
-"""The metrics with noise, surest first."""
+"""The metrics with noise, surest first. `perf_tests/README.md` says what each one is."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +102,8 @@ class Round:
     counters: Mapping[str, int] = field(default_factory=dict)
     peak_worker_memory: int | None = None
     """Most private memory that any one worker process held, in bytes."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """What else was measured, by name of its metric: a name that is not here was not measured."""
 
     @property
     def throughput(self) -> float | None:
@@ -92,9 +118,19 @@ class Round:
             return None
         return sum(time for time in times if time is not None) / self.rows
 
+    @property
+    def tasks(self) -> int | None:
+        """Ray tasks of all operators; None where an operator's are not known."""
+        counts = [operator.tasks for operator in self.operators]
+        if not counts or any(count is None for count in counts):
+            return None
+        return sum(count for count in counts if count is not None)
+
     def metric(self, name: str) -> float | None:
         """The figure named `name` (a key of `METRICS`) in this round."""
-        value: float | int | None = getattr(self, name)
+        value: float | int | None = getattr(self, name, None)
+        if value is None:
+            value = self.figures.get(name)
         return None if value is None else float(value)
 
     def all_counters(self) -> dict[str, int]:
@@ -214,6 +250,46 @@ class Duel:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One rung of a ladder, or one setting of a sweep."""
+
+    name: str
+    rounds: tuple[Round, ...]
+    ratio: Interval | None
+    """How many times better it is than the rung below; in a sweep, than the best setting. None for the first
+    rung, and where the metric was not measured."""
+    status: DuelStatus | Literal["first", "best", "plateau", "worse"]
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Fixes applied one after another, each rung measured beside the one below it.
+
+    `total` is how many times better the last rung is than the first.
+    """
+
+    name: str
+    metric: str
+    steps: tuple[Step, ...]
+    total: Interval | None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One setting varied: its best value, and those that cannot be told apart from it.
+
+    `ended` says why larger settings were not measured; empty where all of them were.
+    """
+
+    name: str
+    metric: str
+    steps: tuple[Step, ...]
+    best: str
+    plateau: tuple[str, ...]
+    ended: str = ""
+
+
+@dataclass(frozen=True)
 class Result:
     """What a test gets back of one benchmark."""
 
@@ -255,4 +331,6 @@ class Run:
     policy: Mapping[str, float | int | bool | str | None]
     benchmarks: tuple[Benchmark, ...] = ()
     duels: tuple[Duel, ...] = ()
+    ladders: tuple[Ladder, ...] = ()
+    sweeps: tuple[Sweep, ...] = ()
     warnings: tuple[str, ...] = field(default=())

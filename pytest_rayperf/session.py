@@ -13,7 +13,17 @@ from pytest_rayperf.baselines import BaselineStore
 from pytest_rayperf.errors import GateFailure
 from pytest_rayperf.options import Options
 from pytest_rayperf.policy import Policy, look_schedule
-from pytest_rayperf.results import Benchmark, Duel, Environment, Run, Status, Subject, Verdict
+from pytest_rayperf.results import (
+    Benchmark,
+    Duel,
+    Environment,
+    Ladder,
+    Run,
+    Status,
+    Subject,
+    Sweep,
+    Verdict,
+)
 
 _FAILING_UNDER_GATE: frozenset[Status] = frozenset({"no-baseline", "incomparable"})
 
@@ -49,6 +59,8 @@ class RunRecord:
         self.store = BaselineStore(options.baselines, provenance.environment, shown_from)
         self.benchmarks: list[Benchmark] = []
         self.duels: list[Duel] = []
+        self.ladders: list[Ladder] = []
+        self.sweeps: list[Sweep] = []
         self.accepted: list[str] = []
         self.notes: list[str] = []
         self.selected = 1
@@ -162,6 +174,8 @@ class RunRecord:
             },
             benchmarks=tuple(self.benchmarks),
             duels=tuple(self.duels),
+            ladders=tuple(self.ladders),
+            sweeps=tuple(self.sweeps),
             warnings=tuple(self.notes),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pytest_rayperf.measurement import Samples
 from pytest_rayperf.results import Duel, Round, Verdict
@@ -36,18 +36,23 @@ def unexpected_rows(rounds: Sequence[Round], expected: int | None) -> str | None
     return f"invalid: {listed} rows, expected {expected}; the pipeline loses or doubles rows"
 
 
-def row_difference(samples: Samples) -> str | None:
-    """For variants whose rows cannot be fetched (a write): their numbers at least must be equal."""
+def row_difference(samples: Samples, sides: Mapping[str, str]) -> str | None:
+    """For variants whose rows cannot be fetched (a write): their numbers at least must be equal.
+
+    Args:
+        samples: of every variant.
+        sides: what each is called in the text.
+    """
     rows = {name: sorted({r.rows for r in rounds}) for name, rounds in samples.rounds.items()}
-    if rows["antipattern"] == rows["fix"]:
+    if len({tuple(found) for found in rows.values()}) < 2:
         return None
-    return f"rows {rows['antipattern']} in the anti-pattern, {rows['fix']} in the fix"
+    return "rows " + ", ".join(f"{found} in {sides[name]}" for name, found in rows.items())
 
 
-def duel_wrong(difference: str | None, rounds: Sequence[Round], expected_rows: int | None) -> str | None:
-    """What is wrong with one variant of a duel, given how the two outputs differ; None if nothing."""
+def outputs_wrong(difference: str | None, rounds: Sequence[Round], expected_rows: int | None) -> str | None:
+    """What is wrong with one pipeline of a contest, given how two outputs differ; None if nothing."""
     if difference is not None:
-        return f"invalid: the two variants compute different outputs: {difference}"
+        return f"invalid: the variants compute different outputs: {difference}"
     return unexpected_rows(rounds, expected_rows)
 
 
@@ -55,3 +60,16 @@ def below_floor(duels: Sequence[Duel]) -> str | None:
     """Which floors were missed; None if none was."""
     missed = [duel.reason for duel in duels if duel.status == "below-floor"]
     return f"invalid: {'; '.join(missed)}" if missed else None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: of a worker, the node, the object store or a GPU."""
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in chain:
+        chain.append(current)
+        current = current.__cause__
+    names = {kind.__name__ for one in chain for kind in type(one).__mro__}
+    if names & {"MemoryError", "OutOfMemoryError", "ObjectStoreFullError", "OutOfDiskError"}:
+        return True
+    return any(re.search(r"out of memory|OutOfMemoryError|ObjectStoreFullError", str(one)) for one in chain)

@@ -243,7 +243,7 @@ class SystemMonitor:
         total: int | None = None
         for process in self._processes():
             try:
-                memory = _private_memory(process)
+                memory = private_memory(process)
                 times = process.cpu_times()
                 identity = (process.pid, process.create_time())
             except psutil.NoSuchProcess:
@@ -264,7 +264,7 @@ class SystemMonitor:
         self._last_machine = machine
 
 
-def _private_memory(process: psutil.Process) -> int:
+def private_memory(process: psutil.Process) -> int:
     """Bytes of `process` that no other process shares.
 
     On Linux the resident set also counts the pages of the object store that a worker has mapped, which

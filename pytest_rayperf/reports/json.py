@@ -9,7 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pytest_rayperf.results import METRICS, STATUSES, Benchmark, Duel, Operator, Round, Run
+from pytest_rayperf.results import (
+    METRICS,
+    STATUSES,
+    Benchmark,
+    Duel,
+    Interval,
+    Ladder,
+    Operator,
+    Round,
+    Run,
+    Step,
+    Sweep,
+)
 from pytest_rayperf.statistics import median_interval
 
 SCHEMA_VERSION = 1
@@ -29,6 +41,8 @@ def render(run: Run) -> str:
         "policy": dict(run.policy),
         "benchmarks": [_benchmark(benchmark) for benchmark in run.benchmarks],
         "duels": [_duel(duel) for duel in run.duels],
+        "ladders": [_ladder(ladder) for ladder in run.ladders],
+        "sweeps": [_sweep(sweep) for sweep in run.sweeps],
         "summary": summary(run),
         "warnings": list(run.warnings),
     }
@@ -99,14 +113,50 @@ def _medians(operators: Sequence[Operator]) -> Mapping[str, float | None]:
 
 
 def _duel(duel: Duel) -> dict[str, Any]:
-    ratio = duel.ratio
     return {
         "antipattern": duel.antipattern,
         "metric": duel.metric,
-        "ratio": None if ratio is None else ratio.ratio,
-        "ci": None if ratio is None else [ratio.low, ratio.high],
+        **_interval(duel.ratio),
         "floor": duel.floor,
         "outputs_equal": duel.outputs_equal,
         "status": duel.status,
         "reason": duel.reason,
+    }
+
+
+def _ladder(ladder: Ladder) -> dict[str, Any]:
+    return {
+        "antipattern": ladder.name,
+        "metric": ladder.metric,
+        "rungs": [_step(step, ladder.metric) for step in ladder.steps],
+        "total": _interval(ladder.total),
+    }
+
+
+def _sweep(sweep: Sweep) -> dict[str, Any]:
+    return {
+        "name": sweep.name,
+        "metric": sweep.metric,
+        "settings": [_step(step, sweep.metric) for step in sweep.steps],
+        "best": sweep.best,
+        "plateau": list(sweep.plateau),
+        "ended": sweep.ended,
+    }
+
+
+def _step(step: Step, metric: str) -> dict[str, Any]:
+    return {
+        "name": step.name,
+        "status": step.status,
+        **_interval(step.ratio),
+        "rounds": {metric: [r.metric(metric) for r in step.rounds]},
+        "metrics": {metric: metrics_of(step.rounds)[metric]},
+        "counters": dict(step.rounds[-1].all_counters()) if step.rounds else {},
+    }
+
+
+def _interval(ratio: Interval | None) -> dict[str, Any]:
+    return {
+        "ratio": None if ratio is None else ratio.ratio,
+        "ci": None if ratio is None else [ratio.low, ratio.high],
     }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pytest_rayperf.reports.json import metrics_of, summary
-from pytest_rayperf.results import CPU_PER_ROW, THROUGHPUT, Benchmark, Duel, Run
+from pytest_rayperf.results import CPU_PER_ROW, METRICS, THROUGHPUT, Benchmark, Duel, Interval, Run
 
 if TYPE_CHECKING:
     import pandas
@@ -18,7 +18,7 @@ def frame(run: Run) -> pandas.DataFrame:
     """One row a benchmark, in the order measured; texts as the table shows them."""
     import pandas
 
-    rows = [_row(benchmark) for benchmark in run.benchmarks]
+    rows = [_row(benchmark, _hardware(run)) for benchmark in run.benchmarks]
     columns = [
         "anti-pattern",
         "variant",
@@ -32,7 +32,11 @@ def frame(run: Run) -> pandas.DataFrame:
     return made
 
 
-def _row(benchmark: Benchmark) -> list[str]:
+def _hardware(run: Run) -> str:
+    return "GPU" if run.environment.gpu_count else "CPU"
+
+
+def _row(benchmark: Benchmark, hardware: str) -> list[str]:
     metrics = metrics_of(benchmark.rounds)
     name = benchmark.antipattern or benchmark.id.rpartition("::")[2]
     return [
@@ -41,7 +45,7 @@ def _row(benchmark: Benchmark) -> list[str]:
         _figure(metrics[THROUGHPUT.name], 1),
         _figure(metrics[CPU_PER_ROW.name], 1000),
         _ratio(benchmark),
-        _speed_up(benchmark.duel),
+        _speed_up(benchmark.duel, hardware),
         benchmark.verdict.status,
     ]
 
@@ -68,12 +72,15 @@ def _short(metric: str | None) -> str:
     return {CPU_PER_ROW.name: "CPU/row", THROUGHPUT.name: "rows/s"}.get(metric or "", metric or "")
 
 
-def _speed_up(duel: Duel | None) -> str:
-    if duel is None or duel.ratio is None:
+def _speed_up(duel: Duel | None, hardware: str) -> str:
+    if duel is None:
         return _MISSING
+    if duel.ratio is None:
+        return f"none left {_short(duel.metric)}" if duel.status == "effect" else _MISSING
     ratio = duel.ratio
     limits = "exact" if ratio.low == ratio.high else f"[{ratio.low:.2f}, {ratio.high:.2f}]"
-    note = "" if duel.status == "effect" else f", {duel.status}"
+    on = f" on {hardware}" if duel.status == "no effect" else ""
+    note = "" if duel.status == "effect" else f", {duel.status}{on}"
     return f"{ratio.ratio:.2f}x {limits} {_short(duel.metric)}{note}"
 
 
@@ -119,9 +126,51 @@ def duel_lines(run: Run) -> list[str]:
         equal = {True: "outputs equal", False: "outputs differ", None: "outputs not compared"}
         reason = f" ({duel.reason})" if duel.reason and duel.status != "no effect" else ""
         lines.append(
-            f"{duel.antipattern}: fix better by {_speed_up(duel)}{floor}; {equal[duel.outputs_equal]}{reason}"
+            f"{duel.antipattern}: fix better by {_speed_up(duel, _hardware(run))}{floor}; "
+            f"{equal[duel.outputs_equal]}{reason}"
         )
     return lines
+
+
+def ladder_lines(run: Run) -> list[str]:
+    """Of each ladder a line a rung: what was mended, the metric, how many times better than the one above."""
+    lines = []
+    for ladder in run.ladders:
+        width = max(len(step.name) for step in ladder.steps)
+        for step in ladder.steps:
+            figure = _figure(metrics_of(step.rounds)[ladder.metric], 1)
+            note = "" if step.status in ("first", "effect") else f", {step.status}"
+            lines.append(
+                f"{step.name:<{width}}  {figure} {_unit(ladder.metric)}  {_interval(step.ratio)}{note}".rstrip()
+            )
+        lines.append(f"{'in total':<{width}}  {_interval(ladder.total) or _MISSING}")
+    return lines
+
+
+def sweep_lines(run: Run) -> list[str]:
+    """Of each sweep the best setting and what cannot be told apart from it, then a line a setting."""
+    lines = []
+    for sweep in run.sweeps:
+        plateau = ", ".join(sweep.plateau)
+        beside = f"; not told apart from it: {plateau}" if plateau else ""
+        ended = f"; ended: {sweep.ended}" if sweep.ended else ""
+        lines.append(f"{sweep.name}: best at {sweep.best}{beside}{ended}")
+        width = max(len(step.name) for step in sweep.steps)
+        for step in sweep.steps:
+            figure = _figure(metrics_of(step.rounds)[sweep.metric], 1)
+            against = f"{_interval(step.ratio)} of the best" if step.ratio else ""
+            lines.append(
+                f"  {step.name:>{width}}  {figure} {_unit(sweep.metric)}  {against} {step.status}".rstrip()
+            )
+    return lines
+
+
+def _unit(metric: str) -> str:
+    return METRICS[metric].unit if metric in METRICS else metric
+
+
+def _interval(ratio: Interval | None) -> str:
+    return "" if ratio is None else f"{ratio.ratio:.2f}x [{ratio.low:.2f}, {ratio.high:.2f}]"
 
 
 def closing(run: Run) -> str:

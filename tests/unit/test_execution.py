@@ -10,15 +10,15 @@ from pytest_rayperf.execution import RayExecutor
 
 
 @pytest.fixture
-def executor_on(monkeypatch):
+def executor_on():
     """An executor on a cluster that does nothing; what it warned of."""
-    monkeypatch.setattr("ray.get", lambda reference: reference)
 
     def make(is_idle):
         warned = []
-        tally = SimpleNamespace(take=SimpleNamespace(remote=lambda: {}))
-        cluster = SimpleNamespace(tally=tally, wait_until_idle=lambda: is_idle)
-        return RayExecutor(cluster, Monitor(), warned.append, clock=iter(range(100)).__next__), warned
+        tally = SimpleNamespace(discard=lambda: None, take=lambda: {"calls": 2})
+        cluster = SimpleNamespace(tally=tally, wait_until_idle=lambda: is_idle, warm_workers=None, starts=1)
+        clock = iter(range(100)).__next__
+        return RayExecutor(cluster, lambda: [Monitor()], warned.append, clock=clock), warned
 
     return make
 
@@ -39,6 +39,7 @@ def test_says_when_the_cluster_was_busy(executor_on, is_idle):
     executor, warned = executor_on(is_idle)
     execution = executor.run(lambda: 7, keep_outputs=True, on_rows=lambda _: None)
     assert (execution.round.rows, execution.round.wall_seconds) == (7, 1)
+    assert execution.round.counters == {"calls": 2}
     assert execution.round.peak_worker_memory is None
     assert execution.outputs is None
     assert [("in use by something else" in text) for text in warned] == [True] * (not is_idle)

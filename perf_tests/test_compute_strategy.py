@@ -1,0 +1,72 @@
+"""Anti-pattern: a stateful model in tasks, or a stateless function in actors - the wrong one of the two.
+
+A task remembers nothing: a function that needs a model loads it each time it is called, at the best once a
+block (`batch_size=None`). An actor keeps it (`compute=ActorPoolStrategy(...)` and a callable class).
+
+The other way round, a pool is a price without a gain: its actors have to be started, they hold their CPUs
+while they wait, and Ray Data cannot fuse them with the read, so every image goes through the object store
+once more. A plain function runs as tasks, fused with the read.
+"""
+
+import pytest
+
+BLOCKS = 8
+
+
+class ClassifyInActor:
+    def __init__(self, classifier):
+        self.classifier = classifier
+        self.model = classifier.load()
+
+    def __call__(self, batch):
+        return {"path": batch["path"], "prediction": self.classifier.predict(self.model, batch["image"])}
+
+
+def classify_in_task(batch, classifier):
+    model = classifier.load()
+    return {"path": batch["path"], "prediction": classifier.predict(model, batch["image"])}
+
+
+def brightness(batch):
+    return {"path": batch["path"], "prediction": batch["image"].max(axis=(1, 2, 3))}
+
+
+class BrightnessInActor:
+    def __call__(self, batch):
+        return brightness(batch)
+
+
+def in_tasks(images, function, **arguments):
+    return images.read(override_num_blocks=BLOCKS).map_batches(function, batch_size=None, **arguments)
+
+
+def in_actors(images, udf, **arguments):
+    from ray.data import ActorPoolStrategy
+
+    blocks = images.read(override_num_blocks=BLOCKS)
+    pool = ActorPoolStrategy(size=1)
+    return blocks.map_batches(udf, batch_size=None, compute=pool, num_cpus=1, **arguments)
+
+
+@pytest.mark.parametrize("variant", ["antipattern", "fix"])
+def test_model_in_tasks(rayperf, imagenette, classifier, variant):
+    duel = rayperf.duel(
+        antipattern=lambda: in_tasks(imagenette, classify_in_task, fn_kwargs={"classifier": classifier}),
+        fix=lambda: in_actors(imagenette, ClassifyInActor, fn_constructor_args=(classifier,)),
+        metric="model_loads",
+        floors={"model_loads": BLOCKS},  # exactly one a block against one
+        expected_rows=imagenette.num_images,
+    )
+    assert duel.fix.counters["model_loads"] == 1
+
+
+@pytest.mark.parametrize("variant", ["antipattern", "fix"])
+def test_function_in_actors(rayperf, imagenette, variant):
+    rayperf.duel(
+        antipattern=lambda: in_actors(imagenette, BrightnessInActor),
+        fix=lambda: in_tasks(imagenette, brightness),
+        metric="object_store_written",
+        # The images, 196 kB each, against paths and numbers: more than 1000x on any machine.
+        floors={"object_store_written": 100},
+        expected_rows=imagenette.num_images,
+    )

@@ -1,0 +1,115 @@
+"""Anti-pattern: columns that nobody needs any more, floats where bytes do, a large object in a closure.
+
+What a stage returns is written to the object store and read from there by the next. A column that is
+carried along is written again by each stage, and a float32 tensor is four times the uint8 image that it was
+made of: normalize where the model is, not before.
+
+A large object that a function refers to is pickled with it. Ray puts the pickled function into the object
+store once an operator, but each task unpickles its own copy. Put there by `ray.put` and fetched in
+`__init__`, an array is one for all actors of a node, read in place.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+BATCH_SIZE = 32
+BLOCKS, ROWS = 16, 1600
+GALLERY_ROWS = 20_000  # of 512 float32: 41 MB
+MEAN, SCALE = 120.0, 58.0
+WEIGHTS = np.random.default_rng(0).standard_normal((3 * 16 * 16, 10)).astype(np.float32)
+
+
+def shrink(images):
+    """uint8 (N, 256, 256, 3) -> uint8 (N, 128, 128, 3)."""
+    return images[:, ::2, ::2, :]
+
+
+def normalize(images):
+    return (images.astype(np.float32) - MEAN) / SCALE
+
+
+def predict(inputs):
+    """A linear classifier on 16 x 16 means, so that what is compared is the way of the data."""
+    pooled = inputs.reshape(-1, 16, 8, 16, 8, 3).mean(axis=(2, 4)).reshape(len(inputs), -1)
+    return (pooled @ WEIGHTS).argmax(axis=1)
+
+
+def shrink_and_carry(batch):
+    return {**batch, "small": shrink(batch["image"])}
+
+
+def shrink_only(batch):
+    return {"path": batch["path"], "small": shrink(batch["image"])}
+
+
+def shrink_and_normalize(batch):
+    return {"path": batch["path"], "small": normalize(shrink(batch["image"]))}
+
+
+class Predict:
+    def __call__(self, batch):
+        inputs = batch["small"]
+        if inputs.dtype == np.uint8:
+            inputs = normalize(inputs)
+        return {"path": batch["path"], "prediction": predict(inputs)}
+
+
+def predict_from(prepare, images):
+    """Preparation is fused with the read; an actor with other resources, as one with a GPU, is a stage apart."""
+    from ray.data import ActorPoolStrategy
+
+    prepared = images.read(override_num_blocks=4).map_batches(prepare, batch_size=None)
+    pool = ActorPoolStrategy(size=1)
+    return prepared.map_batches(Predict, batch_size=BATCH_SIZE, compute=pool, num_cpus=0.5)
+
+
+@pytest.mark.parametrize("variant", ["antipattern", "fix"])
+@pytest.mark.parametrize("what", ["carried_image", "float_tensor"])
+def test_between_stages(rayperf, imagenette, what, variant):
+    wrong = {"carried_image": shrink_and_carry, "float_tensor": shrink_and_normalize}[what]
+    # Bytes a row between the stages: 256x256x3 + 128x128x3 against 128x128x3, exactly 5; float32, exactly 4.
+    floor = {"carried_image": 4.5, "float_tensor": 3.6}[what]
+    rayperf.duel(
+        antipattern=lambda: predict_from(wrong, imagenette),
+        fix=lambda: predict_from(shrink_only, imagenette),
+        metric="object_store_written",
+        floors={"object_store_written": floor},
+        expected_rows=imagenette.num_images,
+    )
+
+
+def nearest(gallery, features):
+    """The row of the gallery with the largest inner product, for each row of features."""
+    return (features @ gallery.T).argmax(axis=1)
+
+
+def with_object_in_closure(rows, gallery):
+    def classify(batch):
+        return {"id": batch["id"], "prediction": nearest(gallery, batch["features"])}
+
+    return rows.read(override_num_blocks=BLOCKS).map_batches(classify, batch_size=None)
+
+
+def with_object_fetched(rows, gallery):
+    import ray
+
+    reference = ray.put(gallery)
+
+    def classify(batch):
+        return {"id": batch["id"], "prediction": nearest(ray.get(reference), batch["features"])}
+
+    return rows.read(override_num_blocks=BLOCKS).map_batches(classify, batch_size=None)
+
+
+@pytest.mark.parametrize("variant", ["antipattern", "fix"])
+def test_closure(rayperf, features, variant):
+    rows = replace(features, num_rows=ROWS)
+    gallery = np.random.default_rng(1).standard_normal((GALLERY_ROWS, 512)).astype(np.float32)
+    rayperf.duel(
+        antipattern=lambda: with_object_in_closure(rows, gallery),
+        fix=lambda: with_object_fetched(rows, gallery),
+        metric="peak_worker_memory",
+        expected_rows=ROWS,
+    )

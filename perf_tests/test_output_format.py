@@ -1,0 +1,115 @@
+"""Anti-pattern: tensors written as JSON, or in hundreds of small files - larger, slower, and other types.
+
+JSON spells each float32 in up to 20 characters and forgets that it was one: what is read back is a list of
+float64. CSV has no cell for a tensor, and Ray Data refuses. Parquet keeps the bytes and the type.
+
+A write makes at least one file a block. Many blocks make many small files, each opened, written, closed and
+listed by whoever reads them; `min_rows_per_file` joins blocks before they are written.
+"""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+ROWS, CLASSES, BLOCKS, MANY_BLOCKS = 1000, 1000, 8, 200
+WEIGHTS = (np.random.default_rng(0).standard_normal((512, CLASSES)) / 16).astype(np.float32)
+
+
+def classify(batch):
+    """A dense layer and a softmax: 1000 probabilities a row, as a classifier of ImageNet gives."""
+    exponentials = np.exp(batch["features"] @ WEIGHTS)
+    return {"id": batch["id"], "probability": exponentials / exponentials.sum(axis=1, keepdims=True)}
+
+
+def probabilities(features, blocks):
+    return replace(features, num_rows=ROWS).read(override_num_blocks=blocks).map_batches(classify, batch_size=None)
+
+
+def as_json(dataset, folder):
+    dataset.write_json(str(folder))
+    return sum(file.read_bytes().count(b"\n") for file in folder.glob("*.json"))
+
+
+def as_parquet(dataset, folder, **options):
+    import pyarrow.parquet as parquet
+
+    dataset.write_parquet(str(folder), **options)
+    return sum(parquet.read_metadata(file).num_rows for file in folder.glob("*.parquet"))
+
+
+class Written:
+    """Measures, reads back and removes what a round wrote."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.dtypes = {}
+
+    def inspect(self, variant):
+        from pytest_rayperf import Inspection
+
+        files = list(self.folder.iterdir())
+        sizes = [file.stat().st_size for file in files]
+        outputs = self.read_back() if variant not in self.dtypes else None
+        if outputs is not None:
+            self.dtypes[variant] = outputs["probability"].dtype
+        shutil.rmtree(self.folder)
+        return Inspection({"bytes_written": sum(sizes), "files_written": len(files)}, outputs)
+
+    def read_back(self):
+        import ray.data
+
+        is_json = any(file.suffix == ".json" for file in self.folder.iterdir())
+        rows = (ray.data.read_json if is_json else ray.data.read_parquet)(str(self.folder)).take_all()
+        return {
+            "id": np.array([row["id"] for row in rows]),
+            "probability": np.stack([np.asarray(row["probability"]) for row in rows]),
+        }
+
+
+@pytest.fixture
+def written(tmp_path, ray_cluster):
+    if ray_cluster.nodes > 1:
+        pytest.skip("writes to a local folder: needs a cluster of one node")
+    return Written(tmp_path / "written")
+
+
+@pytest.mark.parametrize("variant", ["antipattern", "fix"])
+def test_json(rayperf, features, written, variant):
+    rayperf.duel(
+        antipattern=lambda: as_json(probabilities(features, BLOCKS), written.folder),
+        fix=lambda: as_parquet(probabilities(features, BLOCKS), written.folder),
+        metric="bytes_written",
+        floors={"bytes_written": 3.5},  # 4.9 on this model's probabilities: the digits depend on the values
+        after_round=written.inspect,
+        expected_rows=ROWS,
+    )
+    if written.dtypes:  # of the item that measured the duel for both
+        assert written.dtypes == {"antipattern": np.float64, "fix": np.float32}
+
+
+@pytest.mark.parametrize("variant", ["antipattern", "fix"])
+def test_csv(rayperf, features, written, variant):
+    if variant == "antipattern":
+        rayperf.raises(
+            lambda: probabilities(features, BLOCKS).write_csv(str(written.folder)), Exception, match="TODO"
+        )
+    else:
+        rayperf.is_silent(
+            lambda: as_parquet(probabilities(features, BLOCKS), written.folder), expected_rows=ROWS
+        )
+
+
+@pytest.mark.parametrize("variant", ["antipattern", "fix"])
+def test_small_files(rayperf, features, written, variant):
+    rayperf.duel(
+        antipattern=lambda: as_parquet(probabilities(features, MANY_BLOCKS), written.folder),
+        fix=lambda: as_parquet(
+            probabilities(features, MANY_BLOCKS), written.folder, min_rows_per_file=ROWS // 4
+        ),
+        metric="files_written",
+        floors={"files_written": MANY_BLOCKS / 5},
+        after_round=written.inspect,
+        expected_rows=ROWS,
+    )

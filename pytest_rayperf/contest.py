@@ -1,0 +1,100 @@
+"""Pipelines measured in turn that must compute the same: a duel's two, a ladder's rungs, a sweep's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_rayperf.measurement import Pipeline, Samples
+from pytest_rayperf.outputs import RELATIVE, difference
+from pytest_rayperf.wrong import gist, out_of_memory, row_difference
+
+
+@dataclass
+class Contest:
+    """What was measured, and whether the outputs were equal.
+
+    Args:
+        sides: for each pipeline what messages call it; the first is what the others are compared with.
+        columns: the output columns to compare; all if empty.
+        tolerance: relative, of floats.
+    """
+
+    sides: Mapping[str, str]
+    columns: tuple[str, ...] = ()
+    tolerance: float = RELATIVE
+    samples: Samples = field(default_factory=Samples)
+    compared: bool = False
+    difference: str | None = None
+    error: BaseException | None = None
+    """What a pipeline raised; of a duel it is raised again in its other item."""
+
+    def accept_outputs(self, samples: Samples) -> bool:
+        """Compare the warm-ups' outputs; False if any two differ."""
+        outputs = {name: samples.outputs[name] for name in self.sides if name in samples.outputs}
+        if len(outputs) < 2:
+            return True
+        self.compared = True
+        (first, reference), *others = outputs.items()
+        for name, output in others:
+            names = (self.sides[first], self.sides[name])
+            self.difference = difference(
+                reference, output, self.columns or None, sides=names, tolerance=self.tolerance
+            )
+            if self.difference is not None:
+                return False
+        return True
+
+    def compare_rows(self) -> None:
+        """Compare the rounds' numbers of rows, which is all that can be compared where nothing was fetched."""
+        if self.error is None and self.difference is None:
+            self.difference = row_difference(self.samples, self.sides)
+
+    @property
+    def outputs_equal(self) -> bool | None:
+        """None where they could not be compared."""
+        if self.difference is not None:
+            return False
+        return True if self.compared else None
+
+
+class _SweepEndedError(Exception):
+    """This setting is beyond the one at which memory ran out."""
+
+
+class SweepLimit:
+    """Ends a sweep where memory runs out: the settings from there on are left out.
+
+    Args:
+        settings: ascending.
+    """
+
+    def __init__(self, settings: list[str]) -> None:
+        self._settings = settings
+        self._allowed = len(settings)
+        self.reason = ""
+        """Where and why it ended; empty if it did not."""
+
+    def guard(self, name: str, pipeline: Pipeline) -> Pipeline:
+        """`pipeline`, which is not executed any more once the sweep ended below it."""
+        index = self._settings.index(name)
+
+        def run() -> Any:
+            if index >= self._allowed:
+                raise _SweepEndedError(name)
+            return pipeline()
+
+        return run
+
+    def gives_up(self, name: str, error: Exception) -> bool:
+        """Whether to go on without `name`; False where none would be left, or where it broke otherwise."""
+        index = self._settings.index(name)
+        if isinstance(error, _SweepEndedError):
+            return True
+        if not out_of_memory(error) or index == 0:
+            return False
+        if index < self._allowed:
+            self._allowed = index
+            self.reason = f"out of memory at {name}: {gist(error)}"
+        return True
