@@ -84,6 +84,7 @@ def open_cluster(address: str | None) -> Cluster:
         )
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
+        options["address"] = "local"  # with None Ray attaches to whatever cluster this user has running here
         options["include_dashboard"] = False
     else:
         options["address"] = address
