@@ -263,6 +263,20 @@ def test_an_attached_cluster_is_left_running(pytester: pytest.Pytester) -> None:
         keeper.wait(60)
 
 
+def test_a_cluster_that_runs_already_is_not_taken_unasked(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makepyfile("""
+        import pytest
+
+        @pytest.mark.rayperf
+        def test_own(ray_cluster):
+            assert ray_cluster.started_here
+    """)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # what `ray.init()` would attach to
+    run(pytester).assert_outcomes(passed=1)
+
+
 def test_no_cluster_at_the_address_is_a_usage_error(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(CHEAP + "\n    def test_it(rayperf): rayperf(pipeline)\n")
     result = run(pytester, "--rayperf-address", "127.0.0.1:1")
