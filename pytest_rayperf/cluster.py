@@ -17,8 +17,7 @@ import psutil
 
 from pytest_rayperf.counters import Tally
 from pytest_rayperf.errors import ConfigurationError
-from pytest_rayperf.monitors.system import ClusterWorkers, local_raylets
-from pytest_rayperf.warm_workers import ENVIRONMENT, SYSTEM_CONFIG, LocalRaylet, WarmWorkers
+from pytest_rayperf.monitors.system import local_raylets
 
 _GRACE_S = 10.0
 """How long Ray's processes have to end by themselves once the cluster is shut down."""
@@ -35,7 +34,6 @@ class Cluster:
         nodes: how many nodes are alive.
         raylet_pids: the local nodes' raylet processes, whose children the workers are.
         tally: what the workers count.
-        warm_workers: prepares workers for the next round; None where it is not ours to prepare.
         starts: how often it was started; what knows its processes must look anew when this changes.
     """
 
@@ -45,7 +43,6 @@ class Cluster:
     nodes: int
     raylet_pids: tuple[int, ...]
     tally: Tally
-    warm_workers: WarmWorkers | None = None
     starts: int = 1
 
     @property
@@ -82,8 +79,8 @@ class Cluster:
             raise ConfigurationError(
                 f"the cluster at {self.address} was attached to: its object store cannot be made smaller"
             )
-        self._start_anew(size)
         try:
+            self._start_anew(size)
             yield
         finally:
             self._start_anew(None)
@@ -119,12 +116,11 @@ def open_cluster(address: str | None, object_store_memory: int | None = None) ->
     if address is None:
         options["address"] = "local"  # with None Ray attaches to whatever cluster this user has running here
         options["include_dashboard"] = False
-        options["_system_config"] = SYSTEM_CONFIG
         options["object_store_memory"] = object_store_memory
     else:
         options["address"] = address
     try:
-        with _without_rays_own_warnings(), _in_environment(ENVIRONMENT if address is None else {}):
+        with _without_rays_own_warnings():
             context = ray.init(**options)
     except (ConnectionError, ValueError, OSError, RuntimeError) as error:
         if address is None:
@@ -133,18 +129,14 @@ def open_cluster(address: str | None, object_store_memory: int | None = None) ->
     try:
         _quieten()
         gcs_address = str(ray.get_runtime_context().gcs_address)
-        raylets = local_raylets(gcs_address)
-        cluster = Cluster(
+        return Cluster(
             address=gcs_address or str(context.address_info["address"]),
             started_here=address is None,
             resources=dict(ray.cluster_resources()),
             nodes=sum(1 for node in ray.nodes() if node["Alive"]),
-            raylet_pids=raylets,
+            raylet_pids=local_raylets(gcs_address),
             tally=Tally.start(),
         )
-        if cluster.started_here:
-            cluster.warm_workers = WarmWorkers(LocalRaylet(), ClusterWorkers(raylets), cluster.num_cpus)
-        return cluster
     except BaseException:
         ray.shutdown()  # half a cluster is nobody's: not left behind
         raise
@@ -200,21 +192,6 @@ def offer_token() -> None:
     """
     if "RAY_AUTH_MODE" not in os.environ and (Path.home() / ".ray" / "auth_token").is_file():
         os.environ["RAY_AUTH_MODE"] = "token"
-
-
-@contextmanager
-def _in_environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Ray's processes inherit the environment of the moment in which they are started."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Pipelines measured in turn that must compute the same: a duel's two, a ladder's rungs, a sweep's settings."""
+"""Pipelines measured in turn that must compute the same: of a duel, a ladder or a sweep."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Contest:
         return True
 
     def compare_rows(self) -> None:
-        """Compare the rounds' numbers of rows, which is all that can be compared where nothing was fetched."""
+        """Compare the rounds' numbers of rows: all that can be compared where nothing was fetched."""
         if self.error is None and self.difference is None:
             self.difference = row_difference(self.samples, self.sides)
 
@@ -75,6 +75,11 @@ class SweepLimit:
         self._allowed = len(settings)
         self.reason = ""
         """Where and why it ended; empty if it did not."""
+
+    @property
+    def left_out(self) -> list[str]:
+        """The settings that do not count, those among them that had run before one below them broke."""
+        return self._settings[self._allowed :]
 
     def guard(self, name: str, pipeline: Pipeline) -> Pipeline:
         """`pipeline`, which is not executed any more once the sweep ended below it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from pytest_rayperf.policy import NOISE, Policy
 from pytest_rayperf.reasons import show
@@ -47,11 +48,11 @@ def duel_verdict(
     A counter gives an exact ratio.
     """
     status: DuelStatus
-    ratio = _ratio(metric, pairs, SHOWN_ALPHA / 2)
-    if ratio is None and _only_in_antipattern(metric, pairs, floor or 1.0):
-        status, reason = "effect", _amounts(metric, pairs)
+    ratio, strict = _ratio(metric, pairs, SHOWN_ALPHA / 2), _strict(metric, pairs, policy)
+    if ratio is None or strict is None:
+        status, reason = _without_ratio(metric, pairs, floor)
     else:
-        status, reason = _status(metric, ratio, floor, _strict(metric, pairs, policy))
+        status, reason = _status(metric, ratio, floor, strict)
     if outputs_equal is False:
         status, reason = "invalid", "the two variants' outputs differ"
     return Duel(antipattern, metric, ratio, floor, outputs_equal, status, reason)
@@ -61,7 +62,7 @@ def ladder_of(name: str, metric: str, rounds: Mapping[str, Sequence[Round]], pol
     """Each rung against the one before it, and the last against the first; `rounds` in the ladder's order."""
     names = list(rounds)
     steps = [Step(names[0], tuple(rounds[names[0]]), None, "first")]
-    for before, after in zip(names, names[1:], strict=False):
+    for before, after in pairwise(names):
         duel = duel_verdict(name, metric, _pairs(rounds[before], rounds[after]), None, True, policy)
         steps.append(Step(after, tuple(rounds[after]), duel.ratio, duel.status))
     total = _ratio(metric, _pairs(rounds[names[0]], rounds[names[-1]]), SHOWN_ALPHA / 2)
@@ -70,21 +71,33 @@ def ladder_of(name: str, metric: str, rounds: Mapping[str, Sequence[Round]], pol
 
 def sweep_of(name: str, metric: str, rounds: Mapping[str, Sequence[Round]], ended: str = "") -> Sweep:
     """The best setting by its median, and the settings that its rounds cannot be told apart from."""
-    sign = 1 if METRICS[metric].better == "higher" else -1
-    best = max(rounds, key=lambda setting: sign * _median(metric, rounds[setting]))
+    best = max(rounds, key=lambda setting: _merit(metric, rounds[setting]))
     steps = []
     for setting, own in rounds.items():
-        ratio = None if setting == best else _ratio(metric, _pairs(rounds[best], own), SHOWN_ALPHA / 2)
-        worse = ratio is not None and ratio.high < 1
-        status = "best" if setting == best else "worse" if worse else "plateau"
-        steps.append(Step(setting, tuple(own), ratio, status))  # type: ignore[arg-type]
+        if setting == best:
+            steps.append(Step(setting, tuple(own), None, "best"))
+            continue
+        pairs = _pairs(rounds[best], own)
+        ratio = _ratio(metric, pairs, SHOWN_ALPHA / 2)
+        found = _without_ratio(metric, pairs, None)[0] if ratio is None else None
+        worse = found == "reversed" or (ratio is not None and ratio.high < 1)
+        missing = found == "invalid"
+        steps.append(
+            Step(setting, tuple(own), ratio, "worse" if worse else "invalid" if missing else "plateau")
+        )
     plateau = tuple(step.name for step in steps if step.status == "plateau")
     return Sweep(name, metric, tuple(steps), best, plateau, ended)
 
 
-def _median(metric: str, rounds: Sequence[Round]) -> float:
-    figures = [figure for r in rounds if (figure := r.metric(metric)) is not None]
-    return statistics.median(figures) if figures else float("-inf")
+def _is_better_lower(metric: str) -> bool:
+    return metric not in METRICS or METRICS[metric].better == "lower"
+
+
+def _merit(metric: str, rounds: Sequence[Round]) -> float:
+    """The median, more being better; where nothing was measured, less than of any other."""
+    figures = [figure for r in rounds if (figure := r.figure(metric)) is not None]
+    sign = -1 if _is_better_lower(metric) else 1
+    return sign * statistics.median(figures) if figures else float("-inf")
 
 
 def _pairs(one: Sequence[Round], other: Sequence[Round]) -> Pairs:
@@ -92,36 +105,42 @@ def _pairs(one: Sequence[Round], other: Sequence[Round]) -> Pairs:
 
 
 def _figures(metric: str, pairs: Pairs) -> list[tuple[float, float]]:
-    """Both variants' figures, pair by pair: of a metric those pairs that have both, of a counter all or none."""
-    if metric in METRICS:
-        both = [(bad.metric(metric), good.metric(metric)) for bad, good in pairs]
-    else:
-        both = [(bad.all_counters().get(metric), good.all_counters().get(metric)) for bad, good in pairs]
+    """Both variants' figures by pairs: of a metric those pairs that have both, of a counter all or none."""
+    both = [(bad.figure(metric), good.figure(metric)) for bad, good in pairs]
     known = [(a, b) for a, b in both if a is not None and b is not None]
     return known if metric in METRICS or len(known) == len(both) else []
 
 
-def _only_in_antipattern(metric: str, pairs: Pairs, floor: float) -> bool:
-    """Something (spilling, a counted call) that the fix does not do, or hardly: no ratio can say how much
-    better none is."""
-    if metric not in METRICS:
-        counts = [
-            (bad.all_counters().get(metric, 0), good.all_counters().get(metric, 0)) for bad, good in pairs
-        ]
-        return bool(counts) and all(a > 0 and b == 0 for a, b in counts)
+def _without_ratio(metric: str, pairs: Pairs, floor: float | None) -> tuple[DuelStatus, str]:
+    """Where a figure is 0 (nothing spilled, nothing counted) no ratio can say how much better that is."""
     figures = _figures(metric, pairs)
-    if not figures or METRICS[metric].better == "higher":
-        return False
-    return min(a for a, _ in figures) > floor * max(b for _, b in figures)
+    if metric not in METRICS and pairs and _only_in_antipattern(metric, pairs):
+        figures = [(bad.figure(metric) or 0.0, 0.0) for bad, _ in pairs]
+    if not figures:
+        reason = f"{metric} was not measured in both variants"
+        return ("below-floor", f"{reason}, so its floor cannot be held") if floor else ("invalid", reason)
+    first, second = zip(*figures, strict=True)
+    worse, better = (first, second) if _is_better_lower(metric) else (second, first)
+    amounts = f"{metric} {_span(first)} in the anti-pattern, {_span(second)} in the fix"
+    if min(worse) > max(better) * (floor or 1.0):
+        return "effect", amounts if any(second) else f"{metric} does not happen in the fix at all"
+    if floor is not None and max(worse) <= min(better) * floor:
+        return "below-floor", f"{amounts}: its floor of {floor:g}x is not held"
+    if not any(first) and not any(second):
+        return "no effect", f"no effect in {metric} here: it is 0 in both variants"
+    if max(worse) < min(better):
+        return "reversed", f"the fix is worse in {metric} here: {amounts}"
+    return "inconclusive", f"too noisy to tell in {metric}: {amounts}"
 
 
-def _amounts(metric: str, pairs: Pairs) -> str:
-    figures = _figures(metric, pairs)
-    most = max((b for _, b in figures), default=0)
-    if most == 0:
-        return f"{metric} does not happen in the fix at all"
-    least = min(a for a, _ in figures)
-    return f"{metric} {least:.4g} or more in the anti-pattern, {most:.4g} at most in the fix"
+def _only_in_antipattern(counter: str, pairs: Pairs) -> bool:
+    """What a pipeline never counted is not among its counters: it is 0 where the other one always counts."""
+    return all((bad.figure(counter) or 0) > 0 and not good.figure(counter) for bad, good in pairs)
+
+
+def _span(figures: Sequence[float]) -> str:
+    low, high = f"{min(figures):.4g}", f"{max(figures):.4g}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _ratio(metric: str, pairs: Pairs, alpha: float) -> Interval | None:
@@ -134,7 +153,7 @@ def _ratio(metric: str, pairs: Pairs, alpha: float) -> Interval | None:
     if not figures or any(a <= 0 or b <= 0 for a, b in figures):
         return None
     first, second = zip(*figures, strict=True)
-    worse, better = (first, second) if METRICS[metric].better == "lower" else (second, first)
+    worse, better = (first, second) if _is_better_lower(metric) else (second, first)
     noise = NOISE.get(metric, NOISE[THROUGHPUT.name])
     return paired_ratio(worse, better, noise).interval(alpha, alpha)
 
@@ -143,12 +162,7 @@ def _strict(metric: str, pairs: Pairs, policy: Policy) -> Interval | None:
     return _ratio(metric, pairs, policy.alpha / max(1, policy.comparisons) * policy.share(len(pairs)))
 
 
-def _status(
-    metric: str, ratio: Interval | None, floor: float | None, strict: Interval | None
-) -> tuple[DuelStatus, str]:
-    if ratio is None or strict is None:
-        reason = f"{metric} was not measured in both variants"
-        return ("below-floor", f"{reason}, so its floor cannot be held") if floor else ("invalid", reason)
+def _status(metric: str, ratio: Interval, floor: float | None, strict: Interval) -> tuple[DuelStatus, str]:
     if floor is not None and strict.high < floor:
         return "below-floor", f"the fix is {show(strict)} better in {metric}, its floor is {floor:g}x"
     zone = NO_EFFECT if metric in METRICS else 1.0

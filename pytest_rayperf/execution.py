@@ -13,7 +13,6 @@ the references of the blocks that it gives (what `write` and `materialize` do to
 from __future__ import annotations
 
 import gc
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from time import perf_counter
@@ -53,7 +52,6 @@ class RayExecutor:
         self._clock = clock
         self._monitors: Sequence[Monitor] = ()
         self._starts = 0
-        self._used: deque[int] = deque([1], maxlen=2)  # prepared workers, by the last rounds
 
     def shipping(self, modules: Iterable[ModuleType]) -> AbstractContextManager[None]:
         """While it is open, functions of these modules travel to the workers whole, not by name."""
@@ -74,7 +72,6 @@ class RayExecutor:
             self._warn(
                 "the cluster's CPUs were in use by something else when a round began: doubtful figures"
             )
-        prepared = self._prepare_workers()
         if self._starts != self._cluster.starts:
             self._monitors, self._starts = self._make_monitors(), self._cluster.starts
         self._cluster.tally.discard()  # what an interrupted round left
@@ -94,7 +91,6 @@ class RayExecutor:
                         references.extend(bundle.block_refs)
                     on_rows(rows)
             wall = self._clock() - start
-        self._used.append(max(1, prepared - self._prepared()))
         figures = self._figures()
         memory = figures.pop(PEAK_MEMORY.name, None)
         return Execution(
@@ -108,17 +104,6 @@ class RayExecutor:
             ),
             fetch(references) if keep_outputs and not _is_count(result) else None,
         )
-
-    def _prepare_workers(self) -> int:
-        """Have as many idle workers with torch imported as the last rounds used up; how many there are."""
-        warm = self._cluster.warm_workers
-        if warm is not None and not warm.ensure(max(self._used)):
-            self._warn("workers could not be prepared: rounds hold the start of their actors' processes")
-        return self._prepared()
-
-    def _prepared(self) -> int:
-        warm = self._cluster.warm_workers
-        return 0 if warm is None else warm.ready()
 
     def _figures(self) -> dict[str, float]:
         """What the monitors measured, of the metrics that are reported."""

@@ -20,6 +20,7 @@ from pytest_rayperf.measurement import (
     Samples,
     Schedule,
     measure,
+    release,
 )
 from pytest_rayperf.outputs import RELATIVE
 from pytest_rayperf.policy import Policy
@@ -264,6 +265,8 @@ class RayPerf:
                 setting is left.
         """
         self._use_once()
+        if len(settings) < 2:
+            raise UsageInTestError("rayperf.sweep needs two settings or more")
         policy = self._record.policy(self._item.limits)
         slug = slug_of(self._item.id)
         contest = Contest({name: f"{self._item.name} {name}" for name in settings}, tuple(outputs or ()))
@@ -280,9 +283,13 @@ class RayPerf:
         except BaseException as error:
             self._unfinished([], self._item.id, slug, None, error)
             raise
+        for name in limit.left_out:
+            rounds.pop(name, None)
         contest.compare_rows()
         found = [outputs_wrong(contest.difference, own, expected_rows) for own in rounds.values()]
         wrong = next((text for text in found if text), None)
+        if wrong is None and all(r.figure(metric) is None for own in rounds.values() for r in own):
+            wrong = f"invalid: {metric} was not measured: there is no best setting"
         if wrong is not None:
             self._conclude(Verdict("invalid", wrong, wrong=True))
             raise GateFailure(wrong)
@@ -341,7 +348,11 @@ class RayPerf:
     def _execute_once(self, pipeline: Pipeline) -> Execution:
         schedule = self._schedule(self._record.policy())
         self._on_progress(self._item, Progress(self._item.name, 0, 0, 0.0, ()), schedule)
-        return self._executor.run(pipeline, keep_outputs=False, on_rows=lambda _: None)
+        try:
+            return self._executor.run(pipeline, keep_outputs=False, on_rows=lambda _: None)
+        except Exception as error:
+            release(error)
+            raise
 
     def _conclude(self, verdict: Verdict, rounds: Sequence[Round] = ()) -> None:
         """Record the verdict on what has no baseline."""
@@ -377,18 +388,22 @@ class RayPerf:
         gives_up: Callable[[str, Exception], bool] = lambda name, error: False,
     ) -> None:
         schedule = self._schedule(policy)
-        measure(
-            pipelines,
-            self._executor,
-            schedule,
-            contest.samples,
-            clock=perf_counter,
-            settled=is_settled,
-            accept_outputs=contest.accept_outputs,
-            on_progress=lambda progress: self._on_progress(self._item, progress, schedule),
-            after_round=after_round or (lambda name: None),
-            gives_up=gives_up,
-        )
+        try:
+            measure(
+                pipelines,
+                self._executor,
+                schedule,
+                contest.samples,
+                clock=perf_counter,
+                settled=is_settled,
+                accept_outputs=contest.accept_outputs,
+                on_progress=lambda progress: self._on_progress(self._item, progress, schedule),
+                after_round=after_round or (lambda name: None),
+                gives_up=gives_up,
+            )
+        except BaseException as error:
+            release(error)
+            raise
 
     def _measure_duel(
         self,

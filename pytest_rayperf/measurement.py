@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
-from types import ModuleType
+from traceback import walk_tb
+from types import FrameType, ModuleType
 from typing import Any, Protocol
 
 from pytest_rayperf.results import Round
@@ -119,7 +120,8 @@ def measure(
     First comes a warm-up of every variant, whose outputs are kept; where `accept_outputs` refuses them,
     nothing is timed. Then the variants take turns. After each look of the schedule `settled` says whether to
     go on. `after_round` is asked once the clock has stopped. Where `gives_up` says so of a variant that
-    raised, it is left out from there on, and so is what was measured of it.
+    raised, it is left out from there on, and so is what was measured of it; of the last one that is left
+    the error is raised all the same.
 
     Raises:
         Exception: whatever a pipeline or Ray raised; the rounds that ended before are in `samples`.
@@ -146,8 +148,9 @@ def measure(
         try:
             return run(name, number, keep_outputs)
         except Exception as error:
-            if not gives_up(name, error):
+            if not gives_up(name, error) or len(samples.rounds) == 1:
                 raise
+            release(error)
             del samples.rounds[name]
             samples.outputs.pop(name, None)
             return None
@@ -167,13 +170,35 @@ def measure(
 
     budget = schedule.max_seconds * len(pipelines)
     for name in take_turns(list(pipelines)):
+        if name not in samples.rounds:
+            continue
         finished = all(len(r) == samples.pairs for r in samples.rounds.values())
         if finished and _enough(samples, schedule, clock() - start, budget, settled):
             return
-        if name in samples.rounds:
-            execution = attempt(name, len(samples.rounds[name]) + 1, keep_outputs=False)
-            if execution is not None:
-                samples.rounds[name].append(execution.round)
+        execution = attempt(name, len(samples.rounds[name]) + 1, keep_outputs=False)
+        if execution is not None:
+            samples.rounds[name].append(execution.round)
+
+
+def release(error: BaseException) -> None:
+    """Empty the frames of `error`, of the errors that it came of, and of their callers that have ended.
+
+    Whoever keeps an error keeps its round: pytest does, of all that is logged, and Ray logs its errors. Then
+    the round's actors live on, and have the CPUs that the next round waits for.
+    """
+    left: list[BaseException | None] = [error]
+    seen: list[BaseException] = []
+    while left:
+        one = left.pop()
+        if one is not None and not any(one is other for other in seen):
+            seen.append(one)
+            for frame, _ in walk_tb(one.__traceback__):
+                caller: FrameType | None = frame
+                while caller is not None:
+                    with suppress(RuntimeError):  # it still runs
+                        caller.clear()
+                    caller = caller.f_back
+            left += [one.__cause__, one.__context__]
 
 
 def _enough(

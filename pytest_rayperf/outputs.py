@@ -26,8 +26,8 @@ def difference(
     """The first difference in words, None where there is none.
 
     Integers, booleans, texts, bytes and times must be equal; floats within a relative `tolerance` and an
-    absolute 1e-5. Rows are matched by their exact columns (the text with most values in common first, so by path),
-    floats breaking ties.
+    absolute 1e-5. Rows are matched by their exact columns (the text with most values in common first, so by
+    path), floats breaking ties.
 
     Args:
         one, other: column name -> array of N rows (any trailing shape).

@@ -35,7 +35,7 @@ NOISE: Mapping[str, Noise] = {
     CPU_PER_ROW.name: Noise(session_sd=0.03, round_sd=0.06),
     THROUGHPUT.name: Noise(session_sd=0.07, round_sd=0.08),
     PEAK_MEMORY.name: Noise(session_sd=0.03, round_sd=0.04),
-    # For duels only. Bytes hardly vary; what is sampled five times a second or depends on when Ray spills does.
+    # For duels only. Bytes hardly vary; what is sampled, or hangs on when Ray spills, does.
     STORE_WRITTEN.name: Noise(session_sd=0.01, round_sd=0.02),
     BYTES_WRITTEN.name: Noise(session_sd=0.01, round_sd=0.02),
     FILES_WRITTEN.name: Noise(session_sd=0.01, round_sd=0.02),

@@ -133,6 +133,10 @@ class Round:
             value = self.figures.get(name)
         return None if value is None else float(value)
 
+    def figure(self, name: str) -> float | None:
+        """The metric, or else the counter, named `name` in this round."""
+        return self.metric(name) if name in METRICS else self.all_counters().get(name)
+
     def all_counters(self) -> dict[str, int]:
         """The counters, the rows among them."""
         return {"rows": self.rows, **self.counters}

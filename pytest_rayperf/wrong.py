@@ -8,6 +8,11 @@ from collections.abc import Mapping, Sequence
 from pytest_rayperf.measurement import Samples
 from pytest_rayperf.results import Duel, Round, Verdict
 
+_NO_MEMORY = re.compile(
+    r"out of memory|MemoryError|ObjectStoreFullError|OutOfDiskError|can(?:no|')t allocate memory",
+    re.IGNORECASE,
+)
+
 
 def unfinished(rounds: Sequence[Round], error: BaseException) -> Verdict:
     """The verdict on a benchmark that broke, or was interrupted."""
@@ -72,4 +77,5 @@ def out_of_memory(error: BaseException) -> bool:
     names = {kind.__name__ for one in chain for kind in type(one).__mro__}
     if names & {"MemoryError", "OutOfMemoryError", "ObjectStoreFullError", "OutOfDiskError"}:
         return True
-    return any(re.search(r"out of memory|OutOfMemoryError|ObjectStoreFullError", str(one)) for one in chain)
+    # Ray Data raises a UDF's error as its own: the type that it had stands in the text alone.
+    return any(_NO_MEMORY.search(str(one)) for one in chain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from types import TracebackType
 from typing import Any
 
@@ -67,6 +68,8 @@ class ObjectStoreMonitor:
     def summary(self) -> Mapping[str, float | None]:
         """The figures of the last block, in bytes; all None if the sampling broke off.
 
+        A node that leaves takes its counts with it: then the last two are None.
+
         - `object_store_peak`: the most that was in the store at a sample
         - `object_store_written`: what was created in it, between the first sample and the last
         - `spilled_bytes`: what went to disk between them
@@ -75,10 +78,14 @@ class ObjectStoreMonitor:
         if len(readings) < 2:
             return dict.fromkeys(("object_store_peak", "object_store_written", "spilled_bytes"))
         first, last = readings[0], readings[-1]
+        whole = all(
+            one.written_bytes <= next_.written_bytes and one.spilled_bytes <= next_.spilled_bytes
+            for one, next_ in pairwise(readings)
+        )
         return {
             "object_store_peak": float(max(reading.used_bytes for reading in readings)),
-            "object_store_written": float(last.written_bytes - first.written_bytes),
-            "spilled_bytes": float(last.spilled_bytes - first.spilled_bytes),
+            "object_store_written": float(last.written_bytes - first.written_bytes) if whole else None,
+            "spilled_bytes": float(last.spilled_bytes - first.spilled_bytes) if whole else None,
         }
 
     def _sample(self) -> None:
@@ -97,11 +104,13 @@ def ray_object_store() -> Callable[[], StoreReading]:
     state = internal_api.get_state_from_address(ray.get_runtime_context().gcs_address)
 
     def read() -> StoreReading:
-        import grpc
-
+        try:
+            import grpc
+        except ImportError as error:
+            raise StoreError(f"grpcio is missing, through which raylets are asked ({error})") from error
         try:
             stats: Any = internal_api.get_memory_info_reply(state).store_stats
-        except grpc.RpcError as error:
+        except (grpc.RpcError, AssertionError) as error:  # AssertionError: no raylet is alive
             raise StoreError(f"the raylet did not tell its object store's figures ({error})") from error
         return StoreReading(
             used_bytes=int(stats.object_store_bytes_used),

@@ -16,6 +16,7 @@ from pytest_rayperf.results import (
     Duel,
     Interval,
     Ladder,
+    Metric,
     Operator,
     Round,
     Run,
@@ -57,18 +58,22 @@ def summary(run: Run) -> dict[str, int]:
 
 def metrics_of(rounds: Sequence[Round]) -> dict[str, dict[str, Any]]:
     """Each metric's unit, direction, median and 95 % interval of the median (None for under 3 rounds)."""
-    described: dict[str, dict[str, Any]] = {}
-    for metric in METRICS.values():
-        figures = [r.metric(metric.name) for r in rounds]
-        known = [f for f in figures if f is not None]
-        whole = bool(known) and len(known) == len(figures)
-        described[metric.name] = {
-            "unit": metric.unit,
-            "direction": metric.better,
-            "median": _statistics.median(known) if whole else None,
-            "ci": list(median_interval(known) or ()) or None if whole and min(known) > 0 else None,
-        }
-    return described
+    return {name: metric_of(rounds, name) for name in METRICS}
+
+
+def metric_of(rounds: Sequence[Round], name: str) -> dict[str, Any]:
+    """The same of one metric, or of a counter, which is exact and has no interval."""
+    metric = METRICS.get(name) or Metric(name, "", "lower")
+    figures = [r.figure(name) for r in rounds]
+    known = [f for f in figures if f is not None]
+    whole = bool(known) and len(known) == len(figures)
+    limits = median_interval(known) if name in METRICS and whole and min(known) > 0 else None
+    return {
+        "unit": metric.unit,
+        "direction": metric.better,
+        "median": _statistics.median(known) if whole else None,
+        "ci": list(limits) if limits else None,
+    }
 
 
 def _benchmark(benchmark: Benchmark) -> dict[str, Any]:
@@ -149,8 +154,8 @@ def _step(step: Step, metric: str) -> dict[str, Any]:
         "name": step.name,
         "status": step.status,
         **_interval(step.ratio),
-        "rounds": {metric: [r.metric(metric) for r in step.rounds]},
-        "metrics": {metric: metrics_of(step.rounds)[metric]},
+        "rounds": {metric: [r.figure(metric) for r in step.rounds]},
+        "metrics": {metric: metric_of(step.rounds, metric)},
         "counters": dict(step.rounds[-1].all_counters()) if step.rounds else {},
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pytest_rayperf.reports.json import metrics_of, summary
+from pytest_rayperf.reports.json import metric_of, metrics_of, summary
 from pytest_rayperf.results import CPU_PER_ROW, METRICS, THROUGHPUT, Benchmark, Duel, Interval, Run
 
 if TYPE_CHECKING:
@@ -75,12 +75,14 @@ def _short(metric: str | None) -> str:
 def _speed_up(duel: Duel | None, hardware: str) -> str:
     if duel is None:
         return _MISSING
-    if duel.ratio is None:
-        return f"none left {_short(duel.metric)}" if duel.status == "effect" else _MISSING
-    ratio = duel.ratio
-    limits = "exact" if ratio.low == ratio.high else f"[{ratio.low:.2f}, {ratio.high:.2f}]"
     on = f" on {hardware}" if duel.status == "no effect" else ""
     note = "" if duel.status == "effect" else f", {duel.status}{on}"
+    ratio = duel.ratio
+    if ratio is None:
+        if duel.status == "effect":
+            return f"none left {_short(duel.metric)}"
+        return _MISSING if duel.status == "invalid" else f"{_MISSING} {_short(duel.metric)}{note}"
+    limits = "exact" if ratio.low == ratio.high else f"[{ratio.low:.2f}, {ratio.high:.2f}]"
     return f"{ratio.ratio:.2f}x {limits} {_short(duel.metric)}{note}"
 
 
@@ -124,7 +126,8 @@ def duel_lines(run: Run) -> list[str]:
     for duel in run.duels:
         floor = "" if duel.floor is None else f", floor {duel.floor:g}x"
         equal = {True: "outputs equal", False: "outputs differ", None: "outputs not compared"}
-        reason = f" ({duel.reason})" if duel.reason and duel.status != "no effect" else ""
+        told = duel.status == "no effect" and duel.ratio is not None
+        reason = f" ({duel.reason})" if duel.reason and not told else ""
         lines.append(
             f"{duel.antipattern}: fix better by {_speed_up(duel, _hardware(run))}{floor}; "
             f"{equal[duel.outputs_equal]}{reason}"
@@ -136,14 +139,15 @@ def ladder_lines(run: Run) -> list[str]:
     """Of each ladder a line a rung: what was mended, the metric, how many times better than the one above."""
     lines = []
     for ladder in run.ladders:
-        width = max(len(step.name) for step in ladder.steps)
+        lines.append(f"{ladder.name}:")
+        width = max(len("in total"), *(len(step.name) for step in ladder.steps))
         for step in ladder.steps:
-            figure = _figure(metrics_of(step.rounds)[ladder.metric], 1)
+            figure = _figure(metric_of(step.rounds, ladder.metric), 1)
+            none_left = "none left" if step.status == "effect" else ""
             note = "" if step.status in ("first", "effect") else f", {step.status}"
-            lines.append(
-                f"{step.name:<{width}}  {figure} {_unit(ladder.metric)}  {_interval(step.ratio)}{note}".rstrip()
-            )
-        lines.append(f"{'in total':<{width}}  {_interval(ladder.total) or _MISSING}")
+            better = f"{_interval(step.ratio) or none_left}{note}".removeprefix(", ")
+            lines.append(f"  {step.name:<{width}}  {figure} {_unit(ladder.metric)}  {better}".rstrip())
+        lines.append(f"  {'in total':<{width}}  {_interval(ladder.total) or _MISSING}")
     return lines
 
 
@@ -157,11 +161,9 @@ def sweep_lines(run: Run) -> list[str]:
         lines.append(f"{sweep.name}: best at {sweep.best}{beside}{ended}")
         width = max(len(step.name) for step in sweep.steps)
         for step in sweep.steps:
-            figure = _figure(metrics_of(step.rounds)[sweep.metric], 1)
-            against = f"{_interval(step.ratio)} of the best" if step.ratio else ""
-            lines.append(
-                f"  {step.name:>{width}}  {figure} {_unit(sweep.metric)}  {against} {step.status}".rstrip()
-            )
+            figure = _figure(metric_of(step.rounds, sweep.metric), 1)
+            against = f"{_interval(step.ratio)} of the best, " if step.ratio else ""
+            lines.append(f"  {step.name:>{width}}  {figure} {_unit(sweep.metric)}  {against}{step.status}")
     return lines
 
 

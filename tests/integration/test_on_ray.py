@@ -215,6 +215,91 @@ def test_the_fixed_pipeline_classifies_imagenette(pytester: pytest.Pytester, sha
     result.assert_outcomes(passed=1)
 
 
+def test_a_small_object_store_for_a_while(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        CHEAP
+        + """
+    MIB = 2**20
+
+    class Fill(Double):
+        def __call__(self, batch):
+            super().__call__(batch)
+            return {"x": np.ones((len(batch["id"]), 10 * MIB), dtype=np.uint8)}
+
+    def materialized():
+        return pipeline(rows=12, udf=Fill, batch_size=1).materialize()
+
+    @pytest.fixture(scope="session")
+    def size_before(ray_cluster):
+        assert ray_cluster.starts == 1
+        return ray_cluster.resources["object_store_memory"]
+
+    def test_before(rayperf, size_before):
+        assert rayperf(pipeline).counters["udf_calls"] == 4
+
+    def test_small(rayperf, ray_cluster, size_before):
+        import ray
+
+        assert size_before > 80 * MIB
+        raylets = ray_cluster.raylet_pids
+        with ray_cluster.with_object_store(80 * MIB):
+            assert ray.cluster_resources()["object_store_memory"] == 80 * MIB
+            assert ray_cluster.resources["object_store_memory"] == 80 * MIB
+            assert ray_cluster.starts == 2
+            assert set(ray_cluster.raylet_pids).isdisjoint(raylets)
+            result = rayperf(materialized, expected_rows=12)
+        for round_ in result.rounds:
+            assert round_.all_counters() == {"rows": 12, "udf_calls": 12}
+            assert 0 < round_.metric("spilled_bytes") <= 1.05 * 120 * MIB
+            assert round_.metric("object_store_written") == pytest.approx(120 * MIB, rel=0.05)
+            assert 10 * MIB <= round_.metric("object_store_peak") <= 1.05 * 120 * MIB
+            assert round_.metric("driver_memory_growth") >= 0
+            assert round_.peak_worker_memory > 10e6
+
+    def test_after(rayperf, ray_cluster, size_before):
+        import ray
+
+        assert ray_cluster.starts == 3
+        assert ray.cluster_resources()["object_store_memory"] == ray_cluster.resources["object_store_memory"]
+        assert ray_cluster.resources["object_store_memory"] == pytest.approx(size_before, rel=0.2)
+        result = rayperf(pipeline)
+        for round_ in result.rounds:
+            assert round_.all_counters() == {"rows": 200, "udf_calls": 4}
+            assert round_.metric("spilled_bytes") == 0
+    """
+    )
+    result = run(pytester, "--rayperf-min-rounds", "2", "--rayperf-max-rounds", "2")
+    result.assert_outcomes(passed=3)
+
+
+def test_a_ladder_and_a_sweep(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        CHEAP
+        + """
+    class Greedy(Double):
+        def __call__(self, batch):
+            if len(batch["id"]) > 50:
+                raise MemoryError("Unable to allocate 7 TiB")
+            return super().__call__(batch)
+
+    def at(batch_size):
+        return lambda: pipeline(udf=Greedy, batch_size=batch_size)
+
+    def test_ladder(rayperf):
+        ladder = rayperf.ladder({"10": at(10), "50": at(50)}, metric="udf_calls", expected_rows=200)
+        assert ladder.total.ratio == 5
+
+    def test_sweep(rayperf):
+        sweep = rayperf.sweep({"10": at(10), "50": at(50), "100": at(100)}, metric="udf_calls")
+        assert [step.name for step in sweep.steps] == ["10", "50"]
+        assert sweep.best == "50"
+        assert sweep.ended == "out of memory at 100: MemoryError: Unable to allocate 7 TiB"
+    """
+    )
+    result = run(pytester, "--rayperf-min-rounds", "1", "--rayperf-max-rounds", "1")
+    result.assert_outcomes(passed=2)
+
+
 def test_the_fixtures_work_by_hand(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """

@@ -4,6 +4,7 @@ A pipeline returns a dict: what its rounds are, over `script.json`, over the def
 `rounds.log`, so that a test sees whether anything was measured; the teardown leaves the file `closed`.
 """
 
+import builtins
 import json
 from contextlib import contextmanager
 from random import Random
@@ -22,7 +23,9 @@ DEFAULTS = {
     "counters": {"model_loads": 1},
     "outputs": {"prediction": list(range(64))},
     "noise": 0.01,  # standard deviation of the log
+    "figures": {},
     "raises": None,
+    "error": "ValueError",  # of which type is what it raises
     "interrupt_at": None,  # the how manieth execution is interrupted
 }
 
@@ -43,7 +46,7 @@ class ScriptedExecutor:
         if self.executions == plan["interrupt_at"]:
             raise KeyboardInterrupt
         if plan["raises"]:
-            raise ValueError(plan["raises"])
+            raise vars(builtins)[plan["error"]](plan["raises"])
         noise = Random(earlier)
         rows = plan["rows"]
         on_rows(rows // 2)
@@ -57,6 +60,7 @@ class ScriptedExecutor:
             ),
             counters=plan["counters"],
             peak_worker_memory=plan["memory"],
+            figures=plan["figures"],
         )
         outputs = plan["outputs"] if keep_outputs else None
         return Execution(round_, outputs and {name: np.array(values) for name, values in outputs.items()})

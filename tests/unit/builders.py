@@ -46,6 +46,7 @@ def make_round(
     memory: int | None = None,
     counters: dict[str, int] | None = None,
     operators: Sequence[Operator] | None = None,
+    figures: dict[str, float] | None = None,
 ) -> Round:
     """A round with these figures; `cpu` seconds a row go to one operator, None makes it unmeasured."""
     if operators is None:
@@ -57,6 +58,7 @@ def make_round(
         operators=tuple(operators),
         counters=counters or {},
         peak_worker_memory=memory,
+        figures=figures or {},
     )
 
 

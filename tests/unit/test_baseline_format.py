@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from builders import ENVIRONMENT, LIGHT, SUBJECT, make_baseline, make_round, make_session
@@ -35,6 +36,7 @@ rounds = st.builds(
     operators=st.lists(operators, max_size=2).map(tuple),
     counters=st.dictionaries(text, whole, max_size=3),
     peak_worker_memory=st.none() | whole,
+    figures=st.dictionaries(text, st.floats(0, 1e18), max_size=3),
 )
 sessions = st.builds(
     Session,
@@ -55,7 +57,12 @@ baselines = st.builds(
 
 def full_round() -> Round:
     operator = Operator("Map", wall_s=1.0, cpu_s=0.5, udf_s=0.25, rows=64, bytes=1000, tasks=2)
-    return make_round(memory=10**9, counters={"model_loads": 1}, operators=[operator])
+    return make_round(
+        memory=10**9,
+        counters={"model_loads": 1},
+        operators=[operator],
+        figures={"spilled_bytes": 0.0, "bytes_written": 1e6},
+    )
 
 
 @pytest.fixture
@@ -152,6 +159,7 @@ class TestText:
             "wall_seconds",
             "peak_worker_memory",
             "counters",
+            "figures",
             "operators",
         }
 
@@ -194,6 +202,10 @@ class TestRoundTrip:
 
     def test_fields_of_a_later_patch_are_passed_over(self, read, data):
         assert read({**data, "comment": "by hand"}) == read(data)
+
+    def test_a_round_of_an_earlier_version_has_no_figures(self, read, data):
+        (old, _) = read(without(data, ("sessions", 0, "rounds", 0, "figures"))).sessions[0].rounds
+        assert old == replace(full_round(), figures={})
 
     @pytest.mark.parametrize("path", [p for p in PLACES if may_be_null(p)], ids=shown)
     def test_null_where_it_may_be(self, read, path):
@@ -281,7 +293,11 @@ class TestBroken:
         [
             p
             for p in PLACES
-            if p and isinstance(p[-1], str) and not may_be_null(p) and p[-2:] != ("counters", "model_loads")
+            if p
+            and isinstance(p[-1], str)
+            and not may_be_null(p)
+            and p[-1] != "figures"
+            and p[-2:-1] not in (("counters",), ("figures",))
         ],
         ids=shown,
     )
@@ -303,6 +319,8 @@ class TestBroken:
             (("sessions", 0, "rounds", 0, "rows"), -1),
             (("sessions", 0, "rounds", 0, "rows"), 64.0),
             (("sessions", 0, "rounds", 0, "counters", "model_loads"), -1),
+            (("sessions", 0, "rounds", 0, "figures", "spilled_bytes"), -1),
+            (("sessions", 0, "rounds", 0, "figures", "spilled_bytes"), math.nan),
             (("sessions", 0, "rounds", 0, "operators", 0, "cpu_s"), -0.1),
             (("environment", "cores"), -2),
             (("subject", "images"), 0.5),

@@ -5,8 +5,10 @@ from builders import LIGHT, make_round
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_rayperf.duels import duel_verdict
-from pytest_rayperf.policy import Policy
+from pytest_rayperf.duels import NO_EFFECT, duel_verdict, ladder_of, sweep_of
+from pytest_rayperf.policy import NOISE, Policy
+from pytest_rayperf.results import Interval
+from pytest_rayperf.statistics import paired_ratio
 
 POLICY = Policy()
 
@@ -144,6 +146,201 @@ class TestMissing:
         assert duel([*whole, *lacking], "peak_worker_memory").ratio.ratio == pytest.approx(4.0)
 
 
+def spilled(*values: tuple[float | None, float | None], name: str = "spilled_bytes"):
+    def one(value):
+        return make_round(figures={} if value is None else {name: value})
+
+    return [(one(a), one(b)) for a, b in values]
+
+
+class TestFiguresThatAre0:
+    @pytest.mark.parametrize(
+        ("values", "floor", "status", "told"),
+        [
+            ([(100, 0)] * 3, None, "effect", "spilled_bytes does not happen in the fix at all"),
+            ([(100, 0)] * 3, 1000.0, "effect", "spilled_bytes does not happen in the fix at all"),
+            ([(100, 0), (120, 10), (90, 0)], 2.0, "effect", "90 to 120 in the anti-pattern, 0 to 10 in the"),
+            ([(100, 0), (0, 10)], None, "inconclusive", "too noisy to tell in spilled_bytes"),
+            ([(100, 0), (0, 0)], 2.0, "inconclusive", "0 to 100 in the anti-pattern, 0 in the fix"),
+            ([(30, 0), (30, 20)], 2.0, "inconclusive", "30 in the anti-pattern, 0 to 20 in the fix"),
+            ([(0, 0)] * 3, None, "no effect", "it is 0 in both variants"),
+            ([(0, 0)] * 3, 2.0, "below-floor", "its floor of 2x is not held"),
+            ([(0, 100)] * 3, None, "reversed", "worse in spilled_bytes here: spilled_bytes 0 in the anti"),
+            ([(0, 100)] * 3, 2.0, "below-floor", "its floor of 2x is not held"),
+        ],
+    )
+    def test_have_a_status_and_a_reason_but_no_ratio(self, values, floor, status, told):
+        found = duel(spilled(*values), "spilled_bytes", floor)
+        assert (found.status, found.ratio) == (status, None)
+        assert told in found.reason
+        assert "not measured" not in found.reason
+
+    def test_a_metric_that_is_better_when_higher(self):
+        found = duel(spilled((0, 50), (0, 60), name="gpu_utilization_mean"), "gpu_utilization_mean", 2.0)
+        assert (found.status, found.ratio) == ("effect", None)
+        assert found.reason == "gpu_utilization_mean 0 in the anti-pattern, 50 to 60 in the fix"
+        back = duel(spilled((50, 0), (60, 0), name="gpu_utilization_mean"), "gpu_utilization_mean")
+        assert back.status == "reversed"
+
+    def test_above_0_they_have_a_ratio(self):
+        found = duel(spilled(*[(100, 10)] * 3), "spilled_bytes")
+        assert (found.status, found.reason) == ("effect", "")
+        assert found.ratio.ratio == pytest.approx(10)
+
+    @pytest.mark.parametrize("floor", [None, 2.0])
+    def test_missing_is_not_0(self, floor):
+        found = duel(spilled((None, None), (None, 0)), "spilled_bytes", floor)
+        assert found.status == ("below-floor" if floor else "invalid")
+        assert "not measured" in found.reason
+
+    def test_counters_that_neither_counted_a_thing(self):
+        assert duel(counted((0, 0)), "model_loads").status == "no effect"
+        assert duel(counted((0, 0)), "model_loads", floor=2.0).status == "below-floor"
+
+    @given(
+        st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=4),
+        st.none() | st.floats(1, 10),
+    )
+    @LIGHT
+    def test_swapping_the_variants_swaps_who_is_better(self, values, floor):
+        there = duel(spilled(*values), "spilled_bytes").status
+        back = duel(spilled(*[(b, a) for a, b in values]), "spilled_bytes").status
+        swapped = {"effect": "reversed", "reversed": "effect"}
+        assert back == swapped.get(there, there)
+        with_floor = duel(spilled(*values), "spilled_bytes", floor).status
+        assert with_floor in ("below-floor", "inconclusive") or with_floor == there
+
+
+def steps_of(result):
+    return [(step.name, step.status) for step in result.steps]
+
+
+class TestLadder:
+    def ladder(self, metric="throughput", n=6, **figures):
+        rounds = {name: [make_round(figure)] * n for name, figure in figures.items()}
+        return ladder_of("all_at_once", metric, rounds, POLICY)
+
+    def test_each_rung_against_the_one_before(self):
+        found = self.ladder(naive=10, pool=40, batch=41, worse=20)
+        assert steps_of(found) == [
+            ("naive", "first"),
+            ("pool", "effect"),
+            ("batch", "no effect"),
+            ("worse", "reversed"),
+        ]
+        assert found.steps[0].ratio is None
+        assert [s.ratio.ratio for s in found.steps[1:]] == pytest.approx([4, 41 / 40, 20 / 41])
+        assert found.total.ratio == pytest.approx(2.0)
+        assert found.total.low < 2.0 < found.total.high
+        assert (found.name, found.metric) == ("all_at_once", "throughput")
+
+    def test_the_order_is_the_one_given(self):
+        assert [s.name for s in self.ladder(z=10, a=20, m=30).steps] == ["z", "a", "m"]
+
+    def test_rounds_go_with_their_rung(self):
+        found = self.ladder(naive=10, pool=40, n=4)
+        assert [[r.throughput for r in step.rounds] for step in found.steps] == [
+            pytest.approx([10] * 4),
+            pytest.approx([40] * 4),
+        ]
+
+    def test_a_metric_that_is_better_when_lower(self):
+        rounds = {name: [make_round(cpu=cpu)] * 3 for name, cpu in (("naive", 0.1), ("pool", 0.02))}
+        found = ladder_of("it", "cpu_seconds_per_row", rounds, POLICY)
+        assert found.steps[1].ratio.ratio == found.total.ratio == pytest.approx(5)
+
+    def test_a_counter_is_exact_and_may_end_at_0(self):
+        rounds = {name: [make_round(counters={"loads": n})] * 3 for name, n in (("a", 8), ("b", 2), ("c", 0))}
+        found = ladder_of("it", "loads", rounds, POLICY)
+        assert [s.ratio for s in found.steps] == [None, Interval(4, 4, 4), None]
+        assert [s.status for s in found.steps] == ["first", "effect", "effect"]
+        assert found.total is None
+
+    def test_a_rung_that_was_not_measured(self):
+        rounds = {"a": [make_round()] * 3, "b": [make_round(cpu=None)] * 3, "c": [make_round()] * 3}
+        found = ladder_of("it", "cpu_seconds_per_row", rounds, POLICY)
+        assert [s.status for s in found.steps] == ["first", "invalid", "invalid"]
+        assert found.total.ratio == pytest.approx(1)
+
+
+class TestSweep:
+    def sweep(self, metric="throughput", n=6, **figures):
+        return sweep_of("size", metric, {name: [make_round(f)] * n for name, f in figures.items()})
+
+    def test_best_plateau_and_worse(self):
+        found = self.sweep(a=10, b=39, c=40, d=5)
+        assert (found.best, found.plateau) == ("c", ("b",))
+        assert steps_of(found) == [("a", "worse"), ("b", "plateau"), ("c", "best"), ("d", "worse")]
+        assert found.steps[0].ratio.ratio == pytest.approx(0.25)
+        assert found.steps[2].ratio is None
+        assert (found.name, found.metric, found.ended) == ("size", "throughput", "")
+
+    def test_all_equal_are_the_first_and_its_plateau(self):
+        found = self.sweep(a=40, b=40, c=40)
+        assert (found.best, found.plateau) == ("a", ("b", "c"))
+
+    def test_one_setting(self):
+        found = self.sweep(a=40)
+        assert (found.best, found.plateau, steps_of(found)) == ("a", (), [("a", "best")])
+
+    def test_why_it_ended(self):
+        rounds = {"a": [make_round()]}
+        assert sweep_of("size", "throughput", rounds, "out of memory at b").ended == "out of memory at b"
+
+    def test_a_metric_that_is_better_when_lower(self):
+        rounds = {name: [make_round(memory=m)] * 3 for name, m in (("a", 900), ("b", 100), ("c", 101))}
+        found = sweep_of("size", "peak_worker_memory", rounds)
+        assert steps_of(found) == [("a", "worse"), ("b", "best"), ("c", "plateau")]
+        assert found.steps[0].ratio.ratio == pytest.approx(1 / 9)
+
+    @pytest.mark.parametrize("metric", ["peak_worker_memory", "gpu_utilization_mean"])
+    def test_what_was_not_measured_is_neither_best_nor_plateau(self, metric):
+        measured = make_round(memory=100, figures={"gpu_utilization_mean": 50.0})
+        rounds = {"a": [make_round()] * 3, "b": [measured] * 3, "c": [make_round()] * 3}
+        found = sweep_of("size", metric, rounds)
+        assert (found.best, found.plateau) == ("b", ())
+        assert steps_of(found) == [("a", "invalid"), ("b", "best"), ("c", "invalid")]
+
+    def test_best_is_0_of_what_is_better_when_lower(self):
+        rounds = {
+            name: [make_round(figures={"spilled_bytes": b})] * 3 for name, b in (("a", 0), ("b", 0), ("c", 9))
+        }
+        found = sweep_of("size", "spilled_bytes", rounds)
+        assert steps_of(found) == [("a", "best"), ("b", "plateau"), ("c", "worse")]
+
+    def test_a_counter_is_better_when_lower(self):
+        rounds = {name: [make_round(counters={"calls": n})] * 3 for name, n in (("a", 8), ("b", 4), ("c", 4))}
+        found = sweep_of("size", "calls", rounds)
+        assert steps_of(found) == [("a", "worse"), ("b", "best"), ("c", "plateau")]
+
+    @given(st.lists(st.lists(st.floats(1, 1e4), min_size=3, max_size=3), min_size=1, max_size=5))
+    @LIGHT
+    def test_each_setting_is_best_in_the_plateau_or_worse(self, figures):
+        rounds = {str(i): [make_round(f) for f in own] for i, own in enumerate(figures)}
+        found = sweep_of("size", "throughput", rounds)
+        medians = {name: sorted(r.throughput for r in own)[1] for name, own in rounds.items()}
+        assert medians[found.best] == max(medians.values())
+        assert [s.name for s in found.steps if s.status == "best"] == [found.best]
+        for step in found.steps:
+            assert (step.name in found.plateau) == (step.status == "plateau")
+            assert (step.status == "worse") == (step.ratio is not None and step.ratio.high < 1)
+
+
+class TestNoEffect:
+    @pytest.mark.parametrize("factor", [1.0, 1.1, 1 / 1.1])
+    def test_inside_the_zone_however_sure_it_is(self, factor):
+        found = duel(pairs(40, 40 * factor, 300))
+        assert 1 / NO_EFFECT < found.ratio.low < found.ratio.high < NO_EFFECT
+        assert found.status == "no effect"
+
+    @pytest.mark.parametrize(("factor", "status"), [(1.25, "effect"), (0.8, "reversed")])
+    def test_beyond_it(self, factor, status):
+        assert duel(pairs(40, 40 * factor, 300)).status == status
+
+    def test_counters_have_no_zone(self):
+        assert duel(counted((11, 10)), "model_loads").status == "effect"
+
+
 class TestOutputs:
     @pytest.mark.parametrize("rounds", [pairs(10, 100), pairs(100, 10), pairs(40, 40), []])
     @pytest.mark.parametrize("floor", [None, 2.0])
@@ -159,10 +356,28 @@ class TestOutputs:
 
 
 class TestErrors:
-    def test_more_comparisons_widen(self):
-        one = duel(pairs(10, 50), policy=Policy(comparisons=1)).ratio
-        many = duel(pairs(10, 50), policy=Policy(comparisons=100)).ratio
-        assert many.low < one.low < one.high < many.high
+    def test_more_comparisons_do_not_change_what_is_shown(self):
+        one = duel(pairs(10, 50), policy=Policy(comparisons=1))
+        many = duel(pairs(10, 50), policy=Policy(comparisons=100))
+        assert one.ratio == many.ratio
+
+    def test_more_comparisons_make_it_harder_to_miss_a_floor(self):
+        shown = duel(pairs(10, 50)).ratio
+
+        def status(floor, comparisons):
+            return duel(pairs(10, 50), floor=floor, policy=Policy(comparisons=comparisons)).status
+
+        assert status(1.02 * shown.high, 1) == "effect"  # beyond 95 %, and yet a floor fails the run
+        missed = next(floor for i in range(1000) if status(floor := shown.high + i / 100, 1) != "effect")
+        assert status(missed, 1) == "below-floor"
+        assert status(missed, 100) == "effect"
+        assert status(3 * missed, 100) == "below-floor"
+
+    def test_the_interval_shown_has_95_percent(self):
+        estimate = paired_ratio([50.0] * 6, [10.0] * 6, NOISE["throughput"])
+        expected = estimate.interval(0.025, 0.025)
+        shown = duel(pairs(10, 50)).ratio
+        assert (shown.low, shown.high) == pytest.approx((expected.low, expected.high))
 
     @pytest.mark.parametrize("comparisons", [0, 1])
     def test_no_comparisons_count_as_one(self, comparisons):

@@ -16,7 +16,7 @@ def executor_on():
     def make(is_idle):
         warned = []
         tally = SimpleNamespace(discard=lambda: None, take=lambda: {"calls": 2})
-        cluster = SimpleNamespace(tally=tally, wait_until_idle=lambda: is_idle, warm_workers=None, starts=1)
+        cluster = SimpleNamespace(tally=tally, wait_until_idle=lambda: is_idle, starts=1)
         clock = iter(range(100)).__next__
         return RayExecutor(cluster, lambda: [Monitor()], warned.append, clock=clock), warned
 

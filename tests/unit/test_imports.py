@@ -23,6 +23,14 @@ CORE = [
     "session",
     "measurement",
     "outputs",
+    "contest",
+    "wrong",
+    "expectations",
+    "hearing",
+    "advice",
+    "symptoms",
+    "runfile",
+    "reports.advice",
 ]
 HEAVY = ("ray", "torch", "torchvision", "pandas", "tabulate", "pynvml")
 

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections import Counter
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from builders import make_round
+from builders import LIGHT, make_round
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pytest_rayperf.measurement import Execution, Samples, Schedule, measure, take_turns
+from pytest_rayperf.measurement import Execution, Inspection, Samples, Schedule, measure, take_turns
 
 
 class FakeClock:
@@ -62,7 +66,7 @@ class Bench:
 
         self.pipelines = {name: pipeline(name) for name in names}
 
-    def run(self, looks=(3, 6), max_seconds=1e9, warm_ups=1, settled=False, accept=True):
+    def run(self, looks=(3, 6), max_seconds=1e9, warm_ups=1, settled=False, accept=True, **more):
         def is_settled(samples):
             self.looked.append(samples.pairs)
             return settled(samples) if callable(settled) else settled
@@ -80,6 +84,7 @@ class Bench:
             settled=is_settled,
             accept_outputs=accept_outputs,
             on_progress=self.progress.append,
+            **more,
         )
         return self
 
@@ -233,6 +238,178 @@ class TestInterrupted:
             with pytest.raises(TypeError):
                 bench.run()
             assert bench.counts == {"antipattern": 0, "fix": 0}
+
+
+class TestAfterRound:
+    def test_is_asked_after_every_execution_of_its_variant(self):
+        bench, asked = Bench(), []
+        bench.run(looks=(2,), after_round=lambda name: asked.append((name, len(bench.executor.calls))))
+        assert "".join(name[0].upper() for name, _ in asked) == bench.order == "AF" + "AFFA"
+        assert [calls for _, calls in asked] == [1, 2, 3, 4, 5, 6]
+
+    def test_its_time_is_not_the_round_s(self):
+        bench = Bench(2.0)
+
+        def slow(name):
+            bench.clock.now += 1000.0
+            return Inspection({"bytes_written": 5})
+
+        bench.run(looks=(3,), after_round=slow)
+        rounds = [r for own in bench.samples.rounds.values() for r in own]
+        assert {r.wall_seconds for r in rounds} == {2.0}
+        assert {r.throughput for r in rounds} == {32.0}
+
+    def test_its_figures_join_the_round_s(self):
+        bench = Bench()
+        run = bench.executor.run
+
+        def with_figures(pipeline, **more):
+            execution = run(pipeline, **more)
+            return Execution(replace(execution.round, figures={"spilled_bytes": 1.0, "bytes_written": 2.0}))
+
+        bench.executor.run = with_figures
+        found = {
+            "antipattern": Inspection({"bytes_written": 7.0}),
+            "fix": Inspection({"files_written": 3.0}),
+        }
+        bench.run(looks=(1,), after_round=found.get)
+        (bad,), (good,) = bench.samples.rounds.values()
+        assert bad.figures == {"spilled_bytes": 1.0, "bytes_written": 7.0}
+        assert good.figures == {"spilled_bytes": 1.0, "bytes_written": 2.0, "files_written": 3.0}
+        assert (bad.metric("bytes_written"), good.metric("files_written")) == (7.0, 3.0)
+
+    def test_its_outputs_take_the_place_of_the_round_s(self):
+        written = {"label": np.array([7])}
+        bench = Bench().run(
+            looks=(1,),
+            after_round=lambda name: Inspection(outputs=written if name == "antipattern" else None),
+        )
+        (accepted,) = bench.accepted
+        assert accepted["antipattern"] is written
+        assert accepted["fix"]["label"].tolist() == [0, 1, 2]
+
+    def test_outputs_of_later_rounds_are_let_go(self):
+        bench = Bench().run(looks=(2,), after_round=lambda name: Inspection(outputs={"a": np.zeros(1)}))
+        assert len(bench.accepted) == 1
+        assert bench.samples.outputs == {}
+
+    def test_nothing_found_changes_nothing(self):
+        bench = Bench().run(looks=(1,), after_round=lambda name: None)
+        assert {r.figures == {} for rounds in bench.samples.rounds.values() for r in rounds} == {True}
+        assert set(bench.accepted[0]) == {"antipattern", "fix"}
+
+    def test_its_error_ends_the_measurement_and_the_round_does_not_count(self):
+        bench = Bench()
+
+        def broken(name):
+            if len(bench.executor.calls) == 4:
+                raise OSError("cannot be read back")
+
+        with pytest.raises(OSError, match="cannot be read back"):
+            bench.run(looks=(3,), after_round=broken)
+        assert bench.counts == {"antipattern": 1, "fix": 0}
+
+
+class TestGivesUp:
+    """Three variants, of which some break."""
+
+    def run(self, *broken, looks=(4,), gives_up=lambda name, error: True, **more):
+        """Each of `broken` is a variant and the how manieth of its executions raises."""
+        bench = Bench(
+            lambda name, call: MemoryError(name) if (name, call) in broken else 1.0, ("a", "b", "c")
+        )
+        bench.run(looks=looks, gives_up=gives_up, **more)
+        return bench
+
+    def test_in_its_warm_up_it_is_left_out(self):
+        bench = self.run(("b", 1))
+        assert bench.order == "ABC" + "ACCAACCA"
+        assert bench.counts == {"a": 4, "c": 4}
+        assert set(bench.accepted[0]) == {"a", "c"}
+
+    def test_in_a_second_warm_up_its_outputs_are_not_compared(self):
+        bench = self.run(("b", 2), warm_ups=2, looks=(1,))
+        assert bench.order == "ABCABC" + "AC"
+        assert set(bench.accepted[0]) == {"a", "c"}
+
+    @pytest.mark.parametrize(
+        ("call", "order"),
+        [(2, "ABC" + "ABC" + "CAACCA"), (3, "ABC" + "ABC" + "CBAACCA"), (5, "ABC" + "ABCCBAABCCBA")],
+    )
+    def test_in_a_later_round_what_was_measured_of_it_is_dropped_and_the_others_keep_their_turns(
+        self, call, order
+    ):
+        bench = self.run(("b", call))
+        assert bench.order == order
+        assert bench.counts == {"a": 4, "c": 4}
+        assert bench.samples.pairs == 4
+
+    @pytest.mark.parametrize("gone", ["a", "b", "c"])
+    def test_the_others_look_at_the_scheduled_rounds(self, gone):
+        bench = self.run((gone, 3), looks=(2, 3, 5))
+        assert bench.looked == [2, 3]
+        assert set(bench.counts.values()) == {5}
+
+    def test_several(self):
+        bench = self.run(("c", 1), ("b", 3))
+        assert bench.counts == {"a": 4}
+        assert bench.order == "ABC" + "AB" + "BAAA"
+
+    def test_it_is_told_who_and_what(self):
+        asked = []
+        self.run(("b", 1), gives_up=lambda name, error: asked.append((name, str(error))) or True)
+        assert asked == [("b", "b")]
+
+    def test_no_leaves_the_error(self):
+        with pytest.raises(MemoryError, match="b"):
+            self.run(("b", 2), gives_up=lambda name, error: False)
+
+    @pytest.mark.parametrize("call", [2, 4])
+    def test_of_the_last_one_the_error_is_raised(self, call):
+        with pytest.raises(MemoryError, match="b"):
+            self.run(("a", 1), ("c", 1), ("b", call))
+
+    def test_an_error_that_is_kept_does_not_keep_what_broke(self):
+        class Actors:
+            pass
+
+        kept, alive = [], []
+
+        def breaks():
+            actors = Actors()
+            alive.append(weakref.ref(actors))
+            raise StopIteration
+
+        def wraps():
+            try:
+                breaks()
+            except StopIteration as error:
+                wrapped = MemoryError()
+                wrapped.__context__ = error  # as Ray's: neither raised there, nor its cause
+            raise wrapped
+
+        bench = Bench(names=("a", "b"))
+        bench.pipelines["b"] = wraps
+        bench.run(looks=(1,), gives_up=lambda name, error: kept.append(error) or True)
+        assert (len(kept), alive[0]()) == (1, None)
+
+    def test_an_interrupt_is_no_giving_up(self):
+        bench = Bench(lambda name, call: KeyboardInterrupt() if name == "b" else 1.0, ("a", "b"))
+        with pytest.raises(KeyboardInterrupt):
+            bench.run(gives_up=lambda name, error: True)
+
+    @given(st.lists(st.tuples(st.sampled_from("bcd"), st.integers(1, 6)), max_size=5), st.integers(1, 5))
+    @LIGHT
+    def test_whoever_breaks_the_rest_is_whole_and_in_turn(self, broken, most):
+        bench = Bench(
+            lambda name, call: MemoryError() if (name, call) in broken else 1.0, ("a", "b", "c", "d")
+        )
+        bench.run(looks=(most,), gives_up=lambda name, error: True)
+        gone = {name for name, call in broken if call <= most + 1}
+        assert bench.counts == dict.fromkeys([name for name in "abcd" if name not in gone], most)
+        kept = [name for name in bench.order[4:] if name.lower() not in gone]
+        turns = take_turns([name for name in "ABCD" if name.lower() not in gone])
+        assert kept == list(itertools.islice(turns, len(kept)))
 
 
 class TestProgress:

@@ -6,11 +6,14 @@ import sys
 import threading
 from contextlib import contextmanager
 from types import SimpleNamespace
+from typing import ClassVar
 
 import psutil
 import pytest
 
 from pytest_rayperf.monitors import system
+from pytest_rayperf.monitors.driver import DriverMemoryMonitor
+from pytest_rayperf.monitors.object_store import ObjectStoreMonitor, StoreError, StoreReading
 from pytest_rayperf.monitors.protocol import Monitor
 from pytest_rayperf.monitors.sampler import Sampler
 from pytest_rayperf.monitors.system import (
@@ -20,6 +23,7 @@ from pytest_rayperf.monitors.system import (
     local_raylets,
     ray_worker_processes,
 )
+from pytest_rayperf.results import METRICS
 
 MIB = 1024**2
 
@@ -313,6 +317,130 @@ class TestSystemMonitor:
         assert system._machine_cpu_seconds() == (45.0, 100.0)
 
 
+def scripted(readings):
+    """A reader that gives these, one a sample; an exception is raised instead."""
+    script = iter(readings)
+
+    def read():
+        reading = next(script)
+        if isinstance(reading, Exception):
+            raise reading
+        return reading
+
+    return read
+
+
+class TestDriverMemoryMonitor:
+    def monitor(self, *readings, ticks=None):
+        ticks = len(readings) - 2 if ticks is None else ticks
+        return DriverMemoryMonitor(scripted(readings), sampler=ticking(ticks))
+
+    @pytest.mark.parametrize(
+        ("readings", "growth"),
+        [
+            ((100, 700, 300), 600),
+            ((100, 90, 350), 250),
+            ((100, 90, 80), 0),  # measured: it held no more than before
+            ((100, 100), 0),
+        ],
+    )
+    def test_growth_is_the_peak_over_the_first_sample(self, readings, growth):
+        with self.monitor(*readings) as m:
+            pass
+        assert m.summary() == {"driver_memory_growth": growth}
+        assert (m.available, m.problem) == (True, None)
+
+    @pytest.mark.parametrize("fails_at", [0, 1, 2])
+    @pytest.mark.parametrize("error", [psutil.AccessDenied(1, "python"), OSError("too many open files")])
+    def test_an_error_makes_it_missing_and_is_kept(self, fails_at, error):
+        readings = [100, 200, 300]
+        readings[fails_at] = error
+        with self.monitor(*readings) as m:
+            pass
+        assert m.summary() == {"driver_memory_growth": None}
+        assert type(error).__name__ in m.problem
+        assert not m.available
+
+    def test_before_its_first_block_it_is_missing(self):
+        assert self.monitor(1, 2).summary() == {"driver_memory_growth": None}
+
+    def test_the_next_block_starts_from_nothing(self):
+        m = self.monitor(100, 900, 500, 510, ticks=0)
+        for growth in (800, 10):
+            with m:
+                pass
+            assert m.summary() == {"driver_memory_growth": growth}
+
+    def test_measures_this_very_process(self):
+        with DriverMemoryMonitor(interval_s=3600) as m:
+            held = bytearray(os.urandom(1)) * (32 * MIB)
+        assert len(held) * 0.9 <= m.summary()["driver_memory_growth"] < psutil.virtual_memory().total
+
+
+class TestObjectStoreMonitor:
+    MISSING: ClassVar = dict.fromkeys(("object_store_peak", "object_store_written", "spilled_bytes"))
+
+    def monitor(self, *readings, ticks=None):
+        ticks = len(readings) - 2 if ticks is None else ticks
+        read = scripted([r if isinstance(r, Exception) else StoreReading(*r) for r in readings])
+        return ObjectStoreMonitor(read, sampler=ticking(ticks))
+
+    @pytest.mark.parametrize(
+        ("readings", "peak", "written", "spilled"),
+        [
+            (((5, 1000, 30), (70, 1400, 30), (6, 1500, 90)), 70, 500, 60),
+            (((50, 1000, 30), (20, 1000, 30)), 50, 0, 0),  # measured: nothing was written, nothing spilled
+            (((0, 0, 0), (0, 7, 0)), 0, 7, 0),
+        ],
+    )
+    def test_the_peak_and_what_was_added(self, readings, peak, written, spilled):
+        with self.monitor(*readings) as m:
+            pass
+        assert m.summary() == {
+            "object_store_peak": peak,
+            "object_store_written": written,
+            "spilled_bytes": spilled,
+        }
+        assert (m.available, m.problem) == (True, None)
+
+    @pytest.mark.parametrize("fails_at", [0, 1, 2])
+    def test_an_error_makes_all_missing_and_is_kept(self, fails_at):
+        readings = [(1, 1, 1), (2, 2, 2), (3, 3, 3)]
+        readings[fails_at] = StoreError("the raylet is gone")
+        with self.monitor(*readings) as m:
+            pass
+        assert m.summary() == self.MISSING
+        assert m.problem == "StoreError: the raylet is gone"
+        assert not m.available
+
+    @pytest.mark.parametrize(
+        "readings", [((1, 500, 1), (1, 20, 1)), ((1, 20, 500), (1, 30, 1))], ids=["written", "spilled"]
+    )
+    def test_a_node_that_left_with_its_counts_makes_them_missing(self, readings):
+        with self.monitor(*readings) as m:
+            pass
+        assert m.summary() == {**self.MISSING, "object_store_peak": 1}
+
+    def test_before_its_first_block_all_is_missing(self):
+        assert self.monitor((1, 1, 1), (2, 2, 2)).summary() == self.MISSING
+
+    def test_the_next_block_starts_from_nothing(self):
+        m = self.monitor((900, 100, 0), (1, 150, 20), (3, 150, 20), (2, 153, 20), ticks=0)
+        with m:
+            pass
+        assert m.summary()["object_store_peak"] == 900
+        with m:
+            pass
+        assert m.summary() == {"object_store_peak": 3, "object_store_written": 3, "spilled_bytes": 0}
+
+    def test_is_a_monitor(self):
+        def is_monitor(m: Monitor) -> Monitor:
+            return m
+
+        m = is_monitor(self.monitor((1, 1, 1), (2, 2, 2)))
+        assert set(m.summary()) | {"driver_memory_growth"} <= set(METRICS)
+
+
 @contextmanager
 def family(*titles):
     """A process with one sleeping child for each title, as a raylet has; gives it and the children's pids."""
@@ -330,6 +458,8 @@ def family(*titles):
     ) as parent:
         pids = [int(parent.stdout.readline()) for _ in titles]
         try:
+            while not all(psutil.Process(pid).cmdline() for pid in pids):
+                pass  # one that was executed just now has no title for a moment
             yield parent, pids
         finally:
             for pid in pids:

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from builders import (
+    ENVIRONMENT,
     LIGHT,
     SUBJECT,
     make_benchmark,
@@ -19,7 +21,17 @@ from hypothesis import strategies as st
 from pytest_rayperf.policy import Policy
 from pytest_rayperf.reports import json as json_report
 from pytest_rayperf.reports import terminal
-from pytest_rayperf.results import METRICS, STATUSES, Duel, Interval, Operator, Verdict
+from pytest_rayperf.results import (
+    METRICS,
+    STATUSES,
+    Duel,
+    Interval,
+    Ladder,
+    Operator,
+    Step,
+    Sweep,
+    Verdict,
+)
 from pytest_rayperf.verdict import judge
 
 REGRESSED = Verdict(
@@ -32,6 +44,38 @@ REGRESSED = Verdict(
     mde=1.15,
 )
 DUEL = Duel("model_loading", "throughput", Interval(5.2, 4.8, 5.6), 2.0, True, "effect")
+
+LADDER = Ladder(
+    "all_at_once",
+    "throughput",
+    (
+        Step("naive", make_rounds(10), None, "first"),
+        Step("pool", make_rounds(40, counters={"model_loads": 1}), Interval(4, 3.6, 4.4), "effect"),
+        Step("batch size", make_rounds(40), Interval(1, 0.95, 1.05), "no effect"),
+    ),
+    Interval(4.0, 3.5, 4.5),
+)
+COUNTED = Ladder(
+    "counted",
+    "model_loads",
+    (
+        Step("naive", make_rounds(n=2, counters={"model_loads": 8}), None, "first"),
+        Step("pool", make_rounds(n=2, counters={"model_loads": 0}), None, "effect"),
+    ),
+    None,
+)
+SWEEP = Sweep(
+    "batch_size",
+    "throughput",
+    (
+        Step("8", make_rounds(10), Interval(0.25, 0.22, 0.28), "worse"),
+        Step("16", make_rounds(40), None, "best"),
+        Step("32", make_rounds(39.6), Interval(0.99, 0.9, 1.1), "plateau"),
+    ),
+    "16",
+    ("32",),
+    "out of memory at 64: CUDA out of memory",
+)
 
 
 def verdict(status, **more):
@@ -60,8 +104,23 @@ class TestJsonKeys:
             "policy",
             "benchmarks",
             "duels",
+            "ladders",
+            "sweeps",
             "summary",
         }
+
+    def test_of_a_ladder(self):
+        (ladder,) = report(ladders=[LADDER])["ladders"]
+        assert set(ladder) == {"antipattern", "metric", "rungs", "total"}
+        assert set(ladder["total"]) == {"ratio", "ci"}
+        for rung in ladder["rungs"]:
+            assert set(rung) == {"name", "status", "ratio", "ci", "rounds", "metrics", "counters"}
+
+    def test_of_a_sweep(self):
+        (sweep,) = report(sweeps=[SWEEP])["sweeps"]
+        assert set(sweep) == {"name", "metric", "settings", "best", "plateau", "ended"}
+        for setting in sweep["settings"]:
+            assert set(setting) == {"name", "status", "ratio", "ci", "rounds", "metrics", "counters"}
 
     def test_of_a_benchmark(self):
         (benchmark,) = report(make_benchmark(REGRESSED))["benchmarks"]
@@ -128,13 +187,18 @@ class TestJsonValues:
         assert data["warnings"] == []
 
     def test_raw_rounds(self):
-        rounds = [make_round(10.0, 0.5, memory=7), make_round(20.0, 0.25, memory=9)]
+        rounds = [
+            make_round(10.0, 0.5, memory=7, figures={"spilled_bytes": 0.0}),
+            make_round(20.0, 0.25, memory=9, figures={"spilled_bytes": 5.0}),
+        ]
         (benchmark,) = report(make_benchmark(rounds=rounds))["benchmarks"]
         assert benchmark["rounds"] == {
+            **{name: [None, None] for name in METRICS},
             "throughput": pytest.approx([10, 20]),
             "cpu_seconds_per_row": pytest.approx([0.5, 0.25]),
             "peak_worker_memory": [7, 9],
             "wall_seconds": pytest.approx([6.4, 3.2]),
+            "spilled_bytes": [0, 5],
         }
 
     @pytest.mark.parametrize(("figures", "median"), [([10], 10), ([10, 30], 20), ([5, 10, 40], 10)])
@@ -154,6 +218,14 @@ class TestJsonValues:
             "cpu_seconds_per_row": ("s", "lower"),
             "peak_worker_memory": ("bytes", "lower"),
             "wall_seconds": ("s", "lower"),
+            "object_store_written": ("bytes", "lower"),
+            "object_store_peak": ("bytes", "lower"),
+            "spilled_bytes": ("bytes", "lower"),
+            "driver_memory_growth": ("bytes", "lower"),
+            "bytes_written": ("bytes", "lower"),
+            "files_written": ("files", "lower"),
+            "tasks": ("tasks", "lower"),
+            "gpu_utilization_mean": ("percent", "higher"),
         }
 
     def test_verdict(self):
@@ -172,6 +244,39 @@ class TestJsonValues:
         (duel,) = report(duels=[DUEL])["duels"]
         assert (duel["ratio"], duel["ci"], duel["floor"]) == (5.2, [4.8, 5.6], 2.0)
         assert (duel["metric"], duel["outputs_equal"], duel["status"]) == ("throughput", True, "effect")
+
+    def test_ladder(self):
+        (ladder,) = report(ladders=[LADDER])["ladders"]
+        assert (ladder["antipattern"], ladder["metric"]) == ("all_at_once", "throughput")
+        assert ladder["total"] == {"ratio": 4.0, "ci": [3.5, 4.5]}
+        assert [rung["name"] for rung in ladder["rungs"]] == ["naive", "pool", "batch size"]
+        first, second, third = ladder["rungs"]
+        assert (first["status"], first["ratio"], first["ci"]) == ("first", None, None)
+        assert (second["status"], second["ratio"], second["ci"]) == ("effect", 4.0, [3.6, 4.4])
+        assert third["status"] == "no effect"
+        assert second["rounds"] == {"throughput": pytest.approx([40] * 3)}
+        assert second["metrics"]["throughput"]["median"] == pytest.approx(40)
+        assert second["metrics"]["throughput"]["unit"] == "rows/s"
+        assert second["counters"] == {"rows": 64, "model_loads": 1}
+
+    def test_sweep(self):
+        (sweep,) = report(sweeps=[SWEEP])["sweeps"]
+        assert (sweep["name"], sweep["metric"], sweep["best"]) == ("batch_size", "throughput", "16")
+        assert (sweep["plateau"], sweep["ended"]) == (["32"], "out of memory at 64: CUDA out of memory")
+        assert [s["status"] for s in sweep["settings"]] == ["worse", "best", "plateau"]
+        assert [s["ratio"] for s in sweep["settings"]] == [0.25, None, 0.99]
+        assert sweep["settings"][0]["rounds"] == {"throughput": pytest.approx([10] * 3)}
+
+    def test_a_ladder_in_a_counter(self):
+        (ladder,) = report(ladders=[COUNTED])["ladders"]
+        first, second = ladder["rungs"]
+        assert (first["rounds"], second["rounds"]) == ({"model_loads": [8, 8]}, {"model_loads": [0, 0]})
+        assert first["metrics"]["model_loads"] == {
+            "unit": "",
+            "direction": "lower",
+            "median": 8,
+            "ci": None,
+        }
 
     def test_operators_are_medians_by_name_in_order(self):
         def one(cpu, tasks):
@@ -227,6 +332,14 @@ class TestJsonMissing:
         assert benchmark["rounds"] == {name: [] for name in METRICS}
         assert (benchmark["counters"], benchmark["operators"]) == ({}, [])
         assert {m["median"] for m in benchmark["metrics"].values()} == {None}
+
+    def test_a_step_without_the_metric(self):
+        bare = Step("a", make_rounds(cpu=None), None, "invalid")
+        sweep = Sweep("s", "cpu_seconds_per_row", (bare, Step("b", (), None, "invalid")), "a", ())
+        one, other = report(sweeps=[sweep])["sweeps"][0]["settings"]
+        assert one["rounds"] == {"cpu_seconds_per_row": [None] * 3}
+        assert one["metrics"]["cpu_seconds_per_row"]["median"] is None
+        assert (other["rounds"], other["counters"]) == ({"cpu_seconds_per_row": []}, {})
 
     def test_a_duel_without_a_ratio(self):
         (duel,) = report(duels=[Duel("a", "throughput", None, None, None, "invalid", "not measured")])[
@@ -311,8 +424,11 @@ class TestTable:
             (Duel("model_loading", "loads", Interval(8, 8, 8), None, True, "effect"), "8.00x exact loads"),
             (
                 Duel("model_loading", "loads", Interval(1, 1, 1), None, True, "no effect"),
-                "1.00x exact loads, no effect",
+                "1.00x exact loads, no effect on CPU",
             ),
+            (Duel("model_loading", "loads", None, None, True, "effect"), "none left loads"),
+            (Duel("model_loading", "loads", None, None, True, "no effect"), "- loads, no effect on CPU"),
+            (Duel("model_loading", "loads", None, None, True, "reversed"), "- loads, reversed"),
             (Duel("model_loading", "loads", None, None, True, "invalid"), "-"),
             (None, "-"),
         ],
@@ -320,6 +436,15 @@ class TestTable:
     def test_the_duel_stands_with_its_fix(self, duel, cell):
         run = make_run([make_benchmark(variant="antipattern"), make_benchmark(duel=duel)])
         assert list(terminal.frame(run)["fix is better by"]) == ["-", cell]
+
+    def test_no_effect_is_said_of_the_hardware(self):
+        duel = Duel("m", "throughput", Interval(1.05, 1.0, 1.1), None, True, "no effect", "no effect")
+        on_gpu = replace(ENVIRONMENT, gpu_count=1, gpu_model="H100")
+        run = make_run([make_benchmark(duel=duel)], [duel], environment=on_gpu)
+        assert list(terminal.frame(run)["fix is better by"]) == [
+            "1.05x [1.00, 1.10] rows/s, no effect on GPU"
+        ]
+        assert terminal.duel_lines(run)[0].endswith("rows/s, no effect on GPU; outputs equal")
 
     def test_a_duel_of_another_file_by_the_same_name_is_not_taken(self):
         run = make_run([make_benchmark(antipattern="model_loading")], [DUEL])
@@ -399,7 +524,16 @@ class TestDuelLines:
             (DUEL, "model_loading: fix better by 5.20x [4.80, 5.60] rows/s, floor 2x; outputs equal"),
             (
                 Duel("a", "loads", Interval(1, 1, 1), None, None, "no effect", "no effect in loads"),
-                "a: fix better by 1.00x exact loads, no effect; outputs not compared",
+                "a: fix better by 1.00x exact loads, no effect on CPU; outputs not compared",
+            ),
+            (
+                Duel("a", "loads", None, 2.0, True, "effect", "loads does not happen in the fix at all"),
+                "a: fix better by none left loads, floor 2x; outputs equal "
+                "(loads does not happen in the fix at all)",
+            ),
+            (
+                Duel("a", "loads", None, None, True, "no effect", "no effect in loads: it is 0"),
+                "a: fix better by - loads, no effect on CPU; outputs equal (no effect in loads: it is 0)",
             ),
             (
                 Duel("a", "loads", None, None, False, "invalid", "the two variants' outputs differ"),
@@ -409,6 +543,61 @@ class TestDuelLines:
     )
     def test_a_line_each(self, duel, line):
         assert terminal.duel_lines(make_run(duels=[duel])) == [line]
+
+
+class TestLadderLines:
+    def test_a_line_a_rung_in_order(self):
+        assert terminal.ladder_lines(make_run(ladders=[LADDER])) == [
+            "all_at_once:",
+            "  naive       10 [10, 10] rows/s",
+            "  pool        40 [40, 40] rows/s  4.00x [3.60, 4.40]",
+            "  batch size  40 [40, 40] rows/s  1.00x [0.95, 1.05], no effect",
+            "  in total    4.00x [3.50, 4.50]",
+        ]
+
+    def test_none_left_of_a_counter(self):
+        assert terminal.ladder_lines(make_run(ladders=[COUNTED])) == [
+            "counted:",
+            "  naive     8 model_loads",
+            "  pool      0 model_loads  none left",
+            "  in total  -",
+        ]
+
+    def test_a_rung_that_was_not_measured(self):
+        steps = (Step("a", make_rounds(cpu=None), None, "first"), Step("b", (), None, "invalid"))
+        ladder = Ladder("bare", "cpu_seconds_per_row", steps, None)
+        lines = terminal.ladder_lines(make_run(ladders=[ladder]))
+        assert lines[1:] == ["  a         - s", "  b         - s  invalid", "  in total  -"]
+
+    def test_several_are_told_apart(self):
+        other = replace(LADDER, name="another")
+        lines = terminal.ladder_lines(make_run(ladders=[LADDER, other]))
+        assert [line for line in lines if not line.startswith(" ")] == ["all_at_once:", "another:"]
+
+    def test_none(self):
+        assert terminal.ladder_lines(make_run()) == []
+
+
+class TestSweepLines:
+    def test_best_first_and_a_line_a_setting(self):
+        assert terminal.sweep_lines(make_run(sweeps=[SWEEP])) == [
+            "batch_size: best at 16; not told apart from it: 32; "
+            "ended: out of memory at 64: CUDA out of memory",
+            "   8  10 [10, 10] rows/s  0.25x [0.22, 0.28] of the best, worse",
+            "  16  40 [40, 40] rows/s  best",
+            "  32  39.6 [39.6, 39.6] rows/s  0.99x [0.90, 1.10] of the best, plateau",
+        ]
+
+    def test_neither_a_plateau_nor_an_end(self):
+        sweep = replace(SWEEP, plateau=(), ended="")
+        assert terminal.sweep_lines(make_run(sweeps=[sweep]))[0] == "batch_size: best at 16"
+
+    def test_in_a_counter(self):
+        sweep = Sweep("s", "model_loads", COUNTED.steps, "pool", ())
+        assert terminal.sweep_lines(make_run(sweeps=[sweep]))[1] == "  naive  8 model_loads  first"
+
+    def test_none(self):
+        assert terminal.sweep_lines(make_run()) == []
 
 
 class TestClosing:

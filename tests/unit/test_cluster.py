@@ -1,0 +1,67 @@
+"""Starting a cluster anew, without one (tests/integration has real ones)."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_rayperf import cluster as module
+from pytest_rayperf.cluster import Cluster
+from pytest_rayperf.errors import ConfigurationError
+
+
+def make_cluster(size=None, started_here=True):
+    return Cluster(
+        address="127.0.0.1:1",
+        started_here=started_here,
+        resources={"CPU": 2.0, "object_store_memory": size or 1000},
+        nodes=1,
+        raylet_pids=(1,),
+        tally=None,
+    )
+
+
+@pytest.fixture
+def log(monkeypatch):
+    """What was started and closed; one with 7 bytes cannot be started."""
+    done = []
+
+    def open_cluster(address, size):
+        done.append(("open", size))
+        if size == 7:
+            raise ValueError("too small")
+        return make_cluster(size)
+
+    monkeypatch.setattr(module, "open_cluster", open_cluster)
+    monkeypatch.setattr(module, "close_cluster", lambda cluster: done.append("close"))
+    return done
+
+
+class TestWithObjectStore:
+    def test_is_another_cluster_and_then_one_as_before(self, log):
+        cluster = make_cluster()
+        with cluster.with_object_store(80):
+            assert (cluster.resources["object_store_memory"], cluster.starts) == (80, 2)
+        assert (cluster.resources["object_store_memory"], cluster.starts) == (1000, 3)
+        assert log == ["close", ("open", 80), "close", ("open", None)]
+
+    @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+    def test_also_after_an_error(self, log, error):
+        cluster = make_cluster()
+        with pytest.raises(error), cluster.with_object_store(80):
+            raise error
+        assert cluster.resources["object_store_memory"] == 1000
+
+    def test_also_where_the_small_one_cannot_be_started(self, log):
+        cluster = make_cluster()
+        with pytest.raises(ValueError, match="too small"), cluster.with_object_store(7):
+            pytest.fail("not reached")
+        assert log[-1] == ("open", None)
+        assert (cluster.resources["object_store_memory"], cluster.starts) == (1000, 2)
+
+    def test_an_attached_one_is_left_alone(self, log):
+        with (
+            pytest.raises(ConfigurationError, match=r"127\.0\.0\.1:1 was attached to"),
+            make_cluster(started_here=False).with_object_store(80),
+        ):
+            pytest.fail("not reached")
+        assert log == []
