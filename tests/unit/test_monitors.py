@@ -452,8 +452,9 @@ def family(*titles):
         "import signal, subprocess, sys\n"
         "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"  # a child that ends leaves no zombie
         "for title in sys.argv[1:]:\n"
-        "    child = subprocess.Popen([title, '-c', 'input()'], executable=sys.executable,\n"
-        "        stdin=subprocess.PIPE)\n"
+        "    child = subprocess.Popen([title, '-c', 'print(flush=True); input()'],\n"
+        "        executable=sys.executable, stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
+        "    child.stdout.readline()\n"  # Popen returns before the kernel has set the child's command line
         "    print(child.pid, flush=True)\n"
         "input()\n"
     )

@@ -105,7 +105,7 @@ class TestSynthetic:
         assert open_source("synthetic", 3, 1).fingerprint != ours
         monkeypatch.setattr("PIL.__version__", "0.0")
         assert open_source("synthetic", 2, 1).fingerprint == ours
-        monkeypatch.setattr(synthetic, "VERSION", 2)
+        monkeypatch.setattr(synthetic, "VERSION", synthetic.VERSION + 1)
         assert open_source("synthetic", 2, 1).fingerprint != ours
 
 

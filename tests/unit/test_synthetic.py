@@ -100,8 +100,8 @@ class TestSpread:
 
     def test_bytes_are_imagenets(self, images):
         sizes = [size for _, _, size in images]
-        assert statistics.median(sizes) == pytest.approx(107_000, rel=0.1)
-        assert statistics.mean(sizes) == pytest.approx(110_000, rel=0.1)
+        assert statistics.median(sizes) == pytest.approx(107_000, rel=0.05)
+        assert statistics.mean(sizes) == pytest.approx(110_000, rel=0.05)
 
     def test_a_few_are_grey_and_some_upright(self, images):
         assert 1 <= sum(mode == "L" for _, mode, _ in images) <= 4
