@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,13 @@ def small_object_store(ray_cluster: Cluster) -> Iterator[int]:
         pytest.skip("needs a cluster with a small object store of its own; this one was attached to")
     with ray_cluster.with_object_store(SMALL_STORE_BYTES):
         yield SMALL_STORE_BYTES
+
+
+@pytest.fixture
+def more_than_the_store(imagenette: ImageSource, small_object_store: int) -> ImageSource:
+    """The images, in as many passes as make half as much again as the store holds."""
+    decoded = 256 * 256 * 3 * imagenette.num_images
+    return imagenette.repeat(math.ceil(1.5 * small_object_store / decoded))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

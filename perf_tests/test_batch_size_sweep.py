@@ -35,7 +35,9 @@ def classify(features, batch_size):
     from ray.data import ActorPoolStrategy
 
     pool = ActorPoolStrategy(size=1)
-    return features.read(override_num_blocks=8).map_batches(Dense, batch_size=batch_size, compute=pool, num_cpus=1)
+    return features.read(override_num_blocks=8).map_batches(
+        Dense, batch_size=batch_size, compute=pool, num_cpus=1
+    )
 
 
 @pytest.mark.sweep

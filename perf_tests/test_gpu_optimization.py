@@ -1,10 +1,10 @@
 """Anti-pattern: pageable copies, float32, NCHW and no autotuning - the GPU's time is spent on the way.
 
-A copy from pageable memory goes through a buffer of the driver's, and the CPU waits for it; from pinned memory
-with `non_blocking=True` it overlaps with computing. Tensor cores want float16 or bfloat16 (`autocast`) and
-channels last; `cudnn.benchmark` picks the fastest convolution for the shape that is met. The variants differ
-in this one bundle of settings; predictions are compared, and so are probabilities, within the half precision
-that autocast has.
+A copy from pageable memory goes through a buffer of the driver's, and the CPU waits for it; from pinned
+memory with `non_blocking=True` it overlaps with computing. Tensor cores want float16 or bfloat16
+(`autocast`) and channels last; `cudnn.benchmark` picks the fastest convolution for the shape that is met. The
+variants differ in this one bundle of settings; the largest probabilities are compared, within the half
+precision that autocast has.
 """
 
 import pytest

@@ -23,6 +23,7 @@ FIXES = {
 }
 WRONG = {"load_once": False, "batch_size": 4, "blocks": 1, "uint8": False, "slim": False, "parquet": False}
 
+
 class Classify:
     def __init__(self, classifier, load_once, slim):
         self.classifier = classifier
@@ -101,4 +102,5 @@ def test_ladder(rayperf, imagenette, classifier, ray_cluster, tmp_path):
         outputs=("path", "prediction"),
         after_round=climb.inspect,
         expected_rows=imagenette.num_images,
+        warm_ups=0,
     )

@@ -50,6 +50,7 @@ def test_model_loading(rayperf, imagenette, classifier, variant):
         # mobilenet_v3_small; the floor is far below, for a larger model spends longer on a batch.
         floors={"model_loads": imagenette.num_images // BATCH_SIZE, "cpu_seconds_per_row": 1.05},
         expected_rows=imagenette.num_images,
+        warm_ups=0,
     )
     assert duel.antipattern.counters["model_loads"] >= imagenette.num_images / BATCH_SIZE
     assert duel.fix.counters["model_loads"] == 1

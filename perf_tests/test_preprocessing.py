@@ -1,9 +1,9 @@
 """Anti-pattern: decode, resize and normalize inside the inference actor - the GPU waits while a CPU prepares.
 
-An actor does one batch at a time. While it decodes, its GPU is idle; while the model runs, nothing is decoded.
-As a stage of its own, preparation runs on all CPUs beside inference. It has to be really a stage: Ray Data
-fuses `map_batches` into the actor's operator where both ask for the same resources, and then nothing has
-changed. The operators' names tell.
+An actor does one batch at a time. While it decodes, its GPU is idle; while the model runs, nothing is
+decoded. As a stage of its own, preparation runs on all CPUs beside inference. It has to be really a stage:
+Ray Data fuses `map_batches` into the actor's operator where both ask for the same resources, and then nothing
+has changed. The operators' names tell.
 
 On a CPU there is nothing that waits: the same cores do both, and no gain is to be expected.
 """
@@ -71,6 +71,7 @@ def test_preprocessing(rayperf, imagenette, classifier, ray_cluster, variant):
             read_files(imagenette).map_batches(decode, batch_size=16), Classify, classifier, gpus
         ),
         expected_rows=imagenette.num_images,
+        warm_ups=0,
         **(on_gpu if gpus else {"metric": "throughput"}),
     )
     stages = {operator.name for operator in duel.fix.rounds[-1].operators}

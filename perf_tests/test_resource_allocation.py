@@ -16,7 +16,7 @@ import os
 import pytest
 
 BATCH_SIZE = 32
-NO_PROGRESS_S = 15
+NO_PROGRESS_S = 8
 
 
 class Classify:
@@ -78,7 +78,7 @@ def test_starved_read(rayperf, imagenette, classifier, ray_cluster, variant):
             match="made no progress",
         )
     else:
-        rayperf(
+        rayperf.is_silent(
             lambda: classify_with(Classify, ray_cluster.num_cpus - 1, imagenette, classifier, num_cpus=1),
             expected_rows=imagenette.num_images,
         )
@@ -96,6 +96,7 @@ def test_crowded_cores(rayperf, imagenette, classifier, ray_cluster, variant):
         fix=lambda: classify_with(Classify, ray_cluster.num_cpus, imagenette, classifier, num_cpus=0.5),
         metric="throughput",
         expected_rows=imagenette.num_images,
+        warm_ups=0,
     )
 
 

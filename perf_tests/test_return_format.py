@@ -59,6 +59,7 @@ def test_return_format(rayperf, imagenette, classifier, variant):
         rayperf(
             lambda: classify_with(ReturnsArrays, imagenette, classifier),
             expected_rows=imagenette.num_images,
+            warm_ups=0,
         )
 
 

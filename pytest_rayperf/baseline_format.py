@@ -58,12 +58,13 @@ def to_json(baseline: Baseline) -> str:
 
 def round_to_json(round_: Round) -> dict[str, Any]:
     """A round as JSON's types."""
+    figures = {"figures": dict(round_.figures)} if round_.figures else {}
     return {
         "rows": round_.rows,
         "wall_seconds": round_.wall_seconds,
         "peak_worker_memory": round_.peak_worker_memory,
         "counters": dict(round_.counters),
-        "figures": dict(round_.figures),
+        **figures,
         "operators": [asdict(operator) for operator in round_.operators],
     }
 

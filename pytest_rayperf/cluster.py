@@ -7,7 +7,7 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ class Cluster:
         raylet_pids: the local nodes' raylet processes, whose children the workers are.
         tally: what the workers count.
         starts: how often it was started; what knows its processes must look anew when this changes.
+        processes: of a cluster that was started here, the processes that this one started for it.
     """
 
     address: str
@@ -44,6 +45,7 @@ class Cluster:
     raylet_pids: tuple[int, ...]
     tally: Tally
     starts: int = 1
+    processes: tuple[psutil.Process, ...] = ()
 
     @property
     def num_cpus(self) -> int:
@@ -119,6 +121,7 @@ def open_cluster(address: str | None, object_store_memory: int | None = None) ->
         options["object_store_memory"] = object_store_memory
     else:
         options["address"] = address
+    before = set(psutil.Process().children())
     try:
         with _without_rays_own_warnings():
             context = ray.init(**options)
@@ -136,6 +139,7 @@ def open_cluster(address: str | None, object_store_memory: int | None = None) ->
             nodes=sum(1 for node in ray.nodes() if node["Alive"]),
             raylet_pids=local_raylets(gcs_address),
             tally=Tally.start(),
+            processes=tuple(child for child in psutil.Process().children() if child not in before),
         )
     except BaseException:
         ray.shutdown()  # half a cluster is nobody's: not left behind
@@ -151,7 +155,7 @@ def close_cluster(cluster: Cluster) -> None:
 
     if not ray.is_initialized():
         return  # interrupted while it was started anew
-    ours = psutil.Process().children(recursive=True) if cluster.started_here else []
+    ours = _with_descendants(cluster.processes)
     cluster.tally.close(cluster_ends=cluster.started_here)
     ray.shutdown()
     _, alive = psutil.wait_procs(ours, timeout=_GRACE_S)
@@ -159,6 +163,14 @@ def close_cluster(cluster: Cluster) -> None:
         with suppress(psutil.NoSuchProcess):  # it ended just now
             process.kill()
     psutil.wait_procs(alive, timeout=_GRACE_S)
+
+
+def _with_descendants(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    found = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # it ended: what it had started is nobody's child now
+            found += [process, *process.children(recursive=True)]
+    return found
 
 
 def _unreachable(address: str, error: BaseException) -> ConfigurationError:

@@ -109,6 +109,8 @@ class RayExecutor:
         """What the monitors measured, of the metrics that are reported."""
         figures = {}
         for monitor in self._monitors:
+            if monitor.problem is not None:
+                self._warn(f"figures are missing: {monitor.problem}")
             for name, value in monitor.summary().items():
                 if name in METRICS and value is not None:
                     figures[name] = value

@@ -139,7 +139,10 @@ def rayperf(request: pytest.FixtureRequest, _rayperf_executor: Executor, benchma
     `rayperf(lambda: imagenette.read().map_batches(Classify, batch_size=64))` measures rounds, compares
     them with the baseline, and returns the result (`.counters["rows"]`, `.median("throughput")`,
     `.rounds`, `.verdict`). `rayperf.duel(antipattern=..., fix=...)` measures two pipelines in turn, which
-    must compute the same. `rayperf.raises(pipeline, ValueError, "text")` fails unless that is raised.
+    must compute the same; `rayperf.ladder({...})` several of which each has one fix more;
+    `rayperf.sweep({...})` the values of one setting. `rayperf.raises(pipeline, ValueError, "text")` fails
+    unless that is raised, `rayperf.warns(pipeline, "text")` unless that is said, and
+    `rayperf.is_silent(pipeline)` if anything is.
     """
     from pytest_rayperf.feed import Feed
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from time import perf_counter
 
+from pytest_rayperf.conclusions import Conclusions, Item
 from pytest_rayperf.contest import Contest, SweepLimit
 from pytest_rayperf.duels import duel_verdict, ladder_of, sweep_of
 from pytest_rayperf.errors import GateFailure, UsageInTestError
@@ -26,38 +26,19 @@ from pytest_rayperf.outputs import RELATIVE
 from pytest_rayperf.policy import Policy
 from pytest_rayperf.results import (
     Benchmark,
-    Duel,
     DuelResult,
     Ladder,
     Result,
     Round,
-    Subject,
     Sweep,
     Variant,
     Verdict,
 )
 from pytest_rayperf.session import RunRecord
-from pytest_rayperf.slugs import slug_of
-from pytest_rayperf.verdict import Reference, judge, settled
-from pytest_rayperf.wrong import below_floor, outputs_wrong, unexpected_rows, unfinished
+from pytest_rayperf.wrong import below_floor, outputs_wrong, unexpected_rows, unmeasured
 
 VARIANTS: tuple[Variant, Variant] = ("antipattern", "fix")
 _SIDES = {"antipattern": "the anti-pattern", "fix": "the fix"}
-
-
-@dataclass(frozen=True)
-class Item:
-    """What the harness knows of the test that it serves."""
-
-    id: str
-    name: str
-    subject: Subject
-    limits: Mapping[str, float]
-    """`max_slowdown` and `min_throughput` of the mark, where given."""
-    variant: Variant | None = None
-    """Of a test that is parametrized with `variant`: which of its anti-pattern's two this item reports."""
-    duel_key: str = ""
-    """Equal for the test items that are variants of one duel."""
 
 
 class RayPerf:
@@ -86,39 +67,37 @@ class RayPerf:
         self._executor = executor
         self._shared = shared
         self._on_progress = on_progress
-        self._on_rounds = on_rounds
+        self._conclusions = Conclusions(item, record, on_rounds)
         self._used = False
 
-    def __call__(self, pipeline: Pipeline, *, expected_rows: int | None = None) -> Result:
+    def __call__(self, pipeline: Pipeline, *, expected_rows: int | None = None, warm_ups: int = 1) -> Result:
         """Measure `pipeline`, compare it with its baseline, and fail the test if that must be.
 
         Args:
             pipeline: takes nothing; returns a lazy `ray.data.Dataset`, or executes by itself and returns
                 the number of rows that it wrote.
             expected_rows: a round with any other number of rows is invalid.
+            warm_ups: rounds before, which are not counted. 0 where they would warm nothing: an actor pool
+                starts new processes in each round.
         """
         self._use_once()
         policy = self._record.policy(self._item.limits)
-        slug = slug_of(self._item.id)
-        reference = self._record.store.reference(slug, self._item.id)
-        name = self._item.name
+        conclusions, name = self._conclusions, self._item.name
+        side = conclusions.side(self._item.variant)
         contest = Contest({name: name})
-        subject = self._item.subject
 
         def is_settled(so_far: Samples) -> bool:
-            return settled(so_far.rounds[name], subject, reference, policy, policy.looks[-1])
+            return conclusions.settled(side, so_far.rounds[name], policy)
 
         try:
-            self._measure(contest, {name: pipeline}, policy, is_settled)
+            self._measure(contest, {name: pipeline}, policy, is_settled, warm_ups=warm_ups)
         except BaseException as error:
-            rounds = contest.samples.rounds.get(name, [])
-            self._unfinished(rounds, self._item.id, slug, self._item.variant, error)
+            conclusions.add_unfinished(side, contest.samples.rounds.get(name, []), error)
             raise
         rounds = contest.samples.rounds[name]
-        wrong = unexpected_rows(rounds, expected_rows)
-        benchmark = self._judge(rounds, slug, self._item.variant, reference, policy, wrong)
-        self._add(benchmark)
-        self._record.enforce(benchmark.verdict)
+        benchmark = conclusions.judge(side, rounds, policy, unexpected_rows(rounds, expected_rows))
+        conclusions.add(benchmark)
+        conclusions.enforce([benchmark])
         return Result(benchmark.rounds, benchmark.verdict)
 
     def duel(
@@ -132,6 +111,8 @@ class RayPerf:
         tolerance: float = RELATIVE,
         after_round: Callable[[str], Inspection | None] | None = None,
         expected_rows: int | None = None,
+        warm_ups: int = 1,
+        timed: bool = True,
     ) -> DuelResult:
         """Measure two pipelines in turn, and compare their outputs and each with its baseline.
 
@@ -148,30 +129,35 @@ class RayPerf:
             after_round: called with the variant's name after each round, once the clock has stopped; gives
                 what a write wrote (`Inspection`), and may clean up.
             expected_rows: a round with any other number of rows is invalid.
+            warm_ups: rounds of each variant before, which are not counted. 0 where they would warm nothing:
+                an actor pool starts new processes in each round. Then the first rounds' outputs are compared.
+            timed: False where the signal has no noise (a counter, bytes, tasks): each variant is executed
+                once, without a warm-up, and no time is judged.
         """
         self._use_once()
         variant = self._item.variant
         reported: tuple[Variant, ...] = (variant,) if variant else VARIANTS
         policy = self._record.policy(self._item.limits, benchmarks=len(reported))
-        slugs = {v: self._variant_slug(v) for v in VARIANTS}
-        references = {v: self._variant_reference(v, slugs[v]) for v in VARIANTS}
+        if not timed:
+            policy, warm_ups = replace(policy, looks=(1,), timed=False), 0
+        conclusions = self._conclusions
+        sides = {v: conclusions.side(v) for v in VARIANTS}
         pipelines: dict[str, Pipeline] = {"antipattern": antipattern, "fix": fix}
 
         def is_settled(so_far: Samples) -> bool:
-            subject, most = self._item.subject, policy.looks[-1]
-            return all(settled(so_far.rounds[v], subject, references[v], policy, most) for v in VARIANTS)
+            return all(conclusions.settled(sides[v], so_far.rounds[v], policy) for v in VARIANTS)
 
         contest = self._shared.get(self._item.duel_key) if variant else None
         first_time = contest is None
         if contest is None:
             contest = Contest(_SIDES, tuple(outputs or ()), tolerance)
-            self._measure_duel(contest, pipelines, policy, is_settled, after_round)
+            self._measure_duel(contest, pipelines, policy, is_settled, after_round, warm_ups)
             if variant:
                 self._shared[self._item.duel_key] = contest
         rounds = contest.samples.rounds
         if contest.error is not None:
             for name in reported:
-                self._unfinished(rounds.get(name, []), self._item.id, slugs[name], name, contest.error)
+                conclusions.add_unfinished(sides[name], rounds.get(name, []), contest.error)
             raise contest.error
         pairs = list(zip(rounds["antipattern"], rounds["fix"], strict=False))
         duels = tuple(
@@ -186,12 +172,10 @@ class RayPerf:
             signal = None
             if name == "fix":
                 wrong, signal = wrong or below_floor(duels), duels[0]
-            benchmarks[name] = self._judge(
-                rounds[name], slugs[name], name, references[name], policy, wrong, signal
-            )
+            benchmarks[name] = conclusions.judge(sides[name], rounds[name], policy, wrong, signal)
         for name in reported:
-            self._add(benchmarks[name])
-        self._enforce_all({name: benchmarks[name].verdict for name in reported})
+            conclusions.add(benchmarks[name])
+        conclusions.enforce(benchmarks[name] for name in reported)
         bad, good = (Result(benchmarks[name].rounds, benchmarks[name].verdict) for name in VARIANTS)
         return DuelResult(bad, good, duels)
 
@@ -203,6 +187,7 @@ class RayPerf:
         outputs: Sequence[str] | None = None,
         after_round: Callable[[str], Inspection | None] | None = None,
         expected_rows: int | None = None,
+        warm_ups: int = 1,
     ) -> Ladder:
         """Measure pipelines of which each has one fix more than the one before, in turn.
 
@@ -211,35 +196,35 @@ class RayPerf:
         Args:
             rungs: from the worst to the best, by the name of what was mended.
             metric: what each rung is compared in.
-            outputs, after_round, expected_rows: as for a duel.
+            outputs, after_round, expected_rows, warm_ups: as for a duel.
         """
         self._use_once()
         if len(rungs) < 2:
             raise UsageInTestError("rayperf.ladder needs two rungs or more: the worst pipeline and its mends")
         policy = self._record.policy(self._item.limits)
         last = list(rungs)[-1]
-        slug, subject = slug_of(self._item.id), self._item.subject
-        reference = self._record.store.reference(slug, self._item.id)
+        conclusions = self._conclusions
+        side = conclusions.side(None)
         contest = Contest({name: f"rung {name!r}" for name in rungs}, tuple(outputs or ()))
 
         def is_settled(so_far: Samples) -> bool:
-            return settled(so_far.rounds[last], subject, reference, policy, policy.looks[-1])
+            return conclusions.settled(side, so_far.rounds[last], policy)
 
         rounds = contest.samples.rounds
         try:
-            self._measure(contest, rungs, policy, is_settled, after_round)
+            self._measure(contest, rungs, policy, is_settled, after_round, warm_ups=warm_ups)
         except BaseException as error:
-            self._unfinished(rounds.get(last, []), self._item.id, slug, None, error)
+            conclusions.add_unfinished(side, rounds.get(last, []), error)
             raise
         contest.compare_rows()
         found = [outputs_wrong(contest.difference, own, expected_rows) for own in rounds.values()]
-        wrong = next((text for text in found if text), None)
+        wrong = next((text for text in found if text), None) or unmeasured(metric, rounds)
         ladder = ladder_of(self._item.name, metric, rounds, policy)
         if wrong is None:
             self._record.ladders.append(ladder)
-        benchmark = self._judge(rounds[last], slug, None, reference, policy, wrong)
-        self._add(benchmark)
-        self._record.enforce(benchmark.verdict)
+        benchmark = conclusions.judge(side, rounds[last], policy, wrong)
+        conclusions.add(benchmark)
+        conclusions.enforce([benchmark])
         return ladder
 
     def sweep(
@@ -268,7 +253,6 @@ class RayPerf:
         if len(settings) < 2:
             raise UsageInTestError("rayperf.sweep needs two settings or more")
         policy = self._record.policy(self._item.limits)
-        slug = slug_of(self._item.id)
         contest = Contest({name: f"{self._item.name} {name}" for name in settings}, tuple(outputs or ()))
         limit = SweepLimit(list(settings))
         rounds = contest.samples.rounds
@@ -281,21 +265,20 @@ class RayPerf:
                 gives_up=limit.gives_up,
             )
         except BaseException as error:
-            self._unfinished([], self._item.id, slug, None, error)
+            self._conclusions.add_unfinished(self._conclusions.side(None), [], error)
             raise
         for name in limit.left_out:
             rounds.pop(name, None)
         contest.compare_rows()
         found = [outputs_wrong(contest.difference, own, expected_rows) for own in rounds.values()]
         wrong = next((text for text in found if text), None)
-        if wrong is None and all(r.figure(metric) is None for own in rounds.values() for r in own):
-            wrong = f"invalid: {metric} was not measured: there is no best setting"
+        wrong = wrong or unmeasured(metric, rounds)
         if wrong is not None:
-            self._conclude(Verdict("invalid", wrong, wrong=True))
+            self._conclusions.conclude(Verdict("invalid", wrong, wrong=True))
             raise GateFailure(wrong)
         sweep = sweep_of(self._item.name, metric, rounds, limit.reason)
         self._record.sweeps.append(sweep)
-        self._conclude(Verdict("unchanged", f"best at {sweep.best}"), rounds[sweep.best])
+        self._conclusions.conclude(Verdict("unchanged", f"best at {sweep.best}"), rounds[sweep.best])
         return sweep
 
     def raises(
@@ -343,7 +326,7 @@ class RayPerf:
 
     def _expectations(self) -> Expectations:
         self._use_once()
-        return Expectations(self._execute_once, self._conclude)
+        return Expectations(self._execute_once, self._conclusions.conclude)
 
     def _execute_once(self, pipeline: Pipeline) -> Execution:
         schedule = self._schedule(self._record.policy())
@@ -354,20 +337,6 @@ class RayPerf:
             release(error)
             raise
 
-    def _conclude(self, verdict: Verdict, rounds: Sequence[Round] = ()) -> None:
-        """Record the verdict on what has no baseline."""
-        benchmark = Benchmark(
-            id=self._item.id,
-            slug=slug_of(self._item.id),
-            rounds=tuple(rounds),
-            verdict=verdict,
-            antipattern=self._item.name,
-            variant=self._item.variant,
-        )
-        if not verdict.wrong:
-            self._on_rounds(rounds)
-        self._record.add_unfinished(benchmark)
-
     def _use_once(self) -> None:
         if self._used:
             raise UsageInTestError(
@@ -375,8 +344,8 @@ class RayPerf:
             )
         self._used = True
 
-    def _schedule(self, policy: Policy) -> Schedule:
-        return Schedule(policy.looks, self._record.options.max_time)
+    def _schedule(self, policy: Policy, warm_ups: int = 1) -> Schedule:
+        return Schedule(policy.looks, self._record.options.max_time, warm_ups)
 
     def _measure(
         self,
@@ -386,8 +355,9 @@ class RayPerf:
         is_settled: Callable[[Samples], bool],
         after_round: Callable[[str], Inspection | None] | None = None,
         gives_up: Callable[[str, Exception], bool] = lambda name, error: False,
+        warm_ups: int = 1,
     ) -> None:
-        schedule = self._schedule(policy)
+        schedule = self._schedule(policy, warm_ups)
         try:
             measure(
                 pipelines,
@@ -412,91 +382,15 @@ class RayPerf:
         policy: Policy,
         is_settled: Callable[[Samples], bool],
         after_round: Callable[[str], Inspection | None] | None,
+        warm_ups: int,
     ) -> None:
         try:
-            self._measure(contest, pipelines, policy, is_settled, after_round)
+            self._measure(contest, pipelines, policy, is_settled, after_round, warm_ups=warm_ups)
         except Exception as error:  # noqa: BLE001 - kept: raised again in both of the duel's items
             contest.error = error
         except BaseException as error:  # Ctrl-C: what was measured is printed
             for name in VARIANTS:
-                rounds, id = contest.samples.rounds.get(name, []), self._variant_id(name)
-                self._unfinished(rounds, id, self._variant_slug(name), name, error)
+                rounds = contest.samples.rounds.get(name, [])
+                self._conclusions.add_unfinished(self._conclusions.side(name), rounds, error)
             raise
         contest.compare_rows()
-
-    def _variant_slug(self, name: Variant) -> str:
-        if self._item.variant is None:
-            return f"{slug_of(self._item.id)}-{name}"
-        return slug_of(self._variant_id(name))
-
-    def _variant_id(self, name: Variant) -> str:
-        """The node id of the duel's other item differs from this one's in the variant alone."""
-        id, own = self._item.id, self._item.variant
-        if own is None or name == own:
-            return id
-        head, bracket, params = id.partition("[")
-        return head + bracket + re.sub(rf"(?<![A-Za-z0-9_]){own}(?![A-Za-z0-9_])", name, params)
-
-    def _variant_reference(self, name: Variant, slug: str) -> Reference | None:
-        return self._record.store.reference(slug, self._variant_id(name))
-
-    def _judge(
-        self,
-        rounds: Sequence[Round],
-        slug: str,
-        variant: Variant | None,
-        reference: Reference | None,
-        policy: Policy,
-        wrong: str | None,
-        duel: Duel | None = None,
-    ) -> Benchmark:
-        store = self._record.store
-        if wrong is not None:
-            verdict = Verdict("invalid", wrong, wrong=True)
-        else:
-            elsewhere = None if reference else store.elsewhere(slug, self._item.id)
-            software = self._record.provenance.software
-            verdict = judge(rounds, self._item.subject, reference, policy, elsewhere, software)
-        return Benchmark(
-            id=self._item.id,
-            slug=slug,
-            rounds=tuple(rounds),
-            verdict=verdict,
-            antipattern=self._item.name if variant else None,
-            variant=variant,
-            baseline=reference.name if reference else None,
-            duel=duel,
-        )
-
-    def _add(self, benchmark: Benchmark) -> None:
-        self._on_rounds(benchmark.rounds)
-        self._record.add(benchmark, self._item.subject)
-
-    def _unfinished(
-        self,
-        rounds: Sequence[Round],
-        id: str,
-        slug: str,
-        variant: Variant | None,
-        error: BaseException,
-    ) -> None:
-        self._record.add_unfinished(
-            Benchmark(
-                id=id,
-                slug=slug,
-                rounds=tuple(rounds),
-                verdict=unfinished(rounds, error),
-                antipattern=self._item.name if variant else None,
-                variant=variant,
-            )
-        )
-
-    def _enforce_all(self, verdicts: Mapping[str, Verdict]) -> None:
-        failures = []
-        for name, verdict in verdicts.items():
-            try:
-                self._record.enforce(verdict)
-            except GateFailure as failure:
-                failures.append(str(failure) if len(verdicts) == 1 else f"{name}: {failure}")
-        if failures:
-            raise GateFailure("\n".join(failures))

@@ -59,7 +59,8 @@ class Schedule:
     Args:
         looks: numbers of rounds, ascending; the last one is the most that are measured.
         max_seconds: no further round is started after this long, once there are `looks[0]` rounds.
-        warm_ups: rounds before, not counted: they fill page caches and start Ray's task workers.
+        warm_ups: rounds before, not counted: they fill page caches and start Ray's task workers. Without
+            them the outputs are those of the first round.
     """
 
     looks: tuple[int, ...]
@@ -123,6 +124,9 @@ def measure(
     raised, it is left out from there on, and so is what was measured of it; of the last one that is left
     the error is raised all the same.
 
+    In a schedule without warm-ups the first rounds' outputs are kept, and where they are refused no second
+    round is measured.
+
     Raises:
         Exception: whatever a pipeline or Ray raised; the rounds that ended before are in `samples`.
     """
@@ -156,26 +160,39 @@ def measure(
             return None
 
     compare = len(pipelines) > 1
+
+    def measured(name: str, number: int, is_first: bool) -> Execution | None:
+        keep = compare and is_first
+        execution = attempt(name, number, keep)
+        if keep and execution is not None and execution.outputs is not None:
+            samples.outputs[name] = execution.outputs
+        return execution
+
+    def refused() -> bool:
+        if compare and not accept_outputs(samples):
+            return True
+        samples.outputs.clear()
+        return False
+
     for name in pipelines:
         samples.rounds[name] = []
     for warm_up in range(schedule.warm_ups):
         for name in list(samples.rounds):
-            keep = compare and warm_up == 0
-            execution = attempt(name, 0, keep)
-            if keep and execution is not None and execution.outputs is not None:
-                samples.outputs[name] = execution.outputs
-    if not accept_outputs(samples):
+            measured(name, 0, is_first=warm_up == 0)
+    if schedule.warm_ups and refused():
         return
-    samples.outputs.clear()
 
     budget = schedule.max_seconds * len(pipelines)
     for name in take_turns(list(pipelines)):
         if name not in samples.rounds:
             continue
         finished = all(len(r) == samples.pairs for r in samples.rounds.values())
+        if finished and samples.pairs == 1 and not schedule.warm_ups and refused():
+            return
         if finished and _enough(samples, schedule, clock() - start, budget, settled):
             return
-        execution = attempt(name, len(samples.rounds[name]) + 1, keep_outputs=False)
+        number = len(samples.rounds[name]) + 1
+        execution = measured(name, number, is_first=number == 1 and not schedule.warm_ups)
         if execution is not None:
             samples.rounds[name].append(execution.round)
 

@@ -56,6 +56,7 @@ class Policy:
         comparisons: how many benchmarks share that chance.
         looks: the numbers of rounds after which the data are looked at, ascending.
         min_throughput: rows/s below which a benchmark fails, baseline or none.
+        timed: whether the metrics with noise are judged; else the counters alone.
     """
 
     max_slowdown: float = 1.10
@@ -63,6 +64,7 @@ class Policy:
     comparisons: int = 1
     looks: tuple[int, ...] = (3, 6, 12, 20)
     min_throughput: float | None = None
+    timed: bool = True
 
     def share(self, rounds: int) -> float:
         """Which part of the error is spent by a look after `rounds` rounds.

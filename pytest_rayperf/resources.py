@@ -105,7 +105,8 @@ class Resources:
         self, node: pytest.Item, executor: Executor, on_rounds: Callable[[Sequence[Round]], None]
     ) -> RayPerf:
         """The harness for one test."""
-        from pytest_rayperf.harness import Item, RayPerf
+        from pytest_rayperf.conclusions import Item
+        from pytest_rayperf.harness import RayPerf
 
         item = Item(
             id=self.id_of(node),

@@ -85,6 +85,9 @@ def judge(
     counted = _judge_counters(rounds, reference)
     if counted is not None and counted.status != "improved":
         return counted
+    if not policy.timed:
+        same = f"counters as in {reference.name}; its time is not judged"
+        return slow or counted or Verdict("unchanged", same)
     comparisons = _compare_metrics(rounds, reference, policy)
     if slow is not None:
         return slow

@@ -61,6 +61,13 @@ def outputs_wrong(difference: str | None, rounds: Sequence[Round], expected_rows
     return unexpected_rows(rounds, expected_rows)
 
 
+def unmeasured(metric: str, rounds: Mapping[str, Sequence[Round]]) -> str | None:
+    """What is wrong where not one round of a ladder or a sweep has the metric; None if any has."""
+    if any(r.figure(metric) is not None for own in rounds.values() for r in own):
+        return None
+    return f"invalid: {metric} was not measured: there is nothing to compare"
+
+
 def below_floor(duels: Sequence[Duel]) -> str | None:
     """Which floors were missed; None if none was."""
     missed = [duel.reason for duel in duels if duel.status == "below-floor"]

@@ -44,6 +44,44 @@ def test_the_variants_take_turns(project):
     assert ["A" if "Slow" in line else "B" for line in log] == list("AB" + "ABBAAB")
 
 
+def test_without_warm_ups_the_first_round_is_compared(project):
+    project.tests(PAIR.replace("floors=", "warm_ups=0, floors="))
+    result, report = project.report()
+    assert result.ret == 0
+    assert project.rounds == 2 * len(report["benchmarks"][0]["rounds"]["wall_seconds"]) == 6
+    assert [duel["outputs_equal"] for duel in report["duels"]] == [True]
+    unequal = PAIR.replace("0.03}", '0.03}, "outputs": {"a": [1]}')
+    project.tests(unequal.replace("floors=", "warm_ups=0, floors="))
+    result = project.measure()
+    assert result.ret == 1
+    assert "invalid: the variants compute different outputs" in result.stdout.str()
+
+
+COUNTED = PAIR.replace('metric="cpu_seconds_per_row"', 'metric="model_loads", timed=False').replace(
+    '{"cpu_seconds_per_row": 2}', '{"model_loads": 4}'
+)
+
+
+def test_untimed_each_variant_is_executed_once_and_counters_alone_gate(project):
+    loads = '"counters": {"model_loads": 8}'
+    project.tests(COUNTED.replace("0.03}", f"0.03}}, {loads}"))
+    result, report = project.report("--rayperf-update-baselines")
+    assert result.ret == 0, result.stdout.str()
+    assert project.rounds == 2
+    assert [(d["ratio"], d["floor"], d["outputs_equal"]) for d in report["duels"]] == [(8, 4, True)]
+    # Twice the CPU time: one execution says nothing of it.
+    project.tests(COUNTED.replace("0.03}", f"0.06}}, {loads}").replace("0.01", "0.02"))
+    result, report = project.report("--rayperf-gate")
+    assert result.ret == 0, result.stdout.str()
+    assert [b["verdict"]["status"] for b in report["benchmarks"]] == ["unchanged"] * 2
+    assert "its time is not judged" in report["benchmarks"][0]["verdict"]["reason"]
+    twice = COUNTED.replace("0.01}}", '0.01}, "counters": {"model_loads": 2}}')
+    project.tests(twice.replace("0.03}", f"0.03}}, {loads}"))
+    result = project.measure("--rayperf-gate")
+    assert result.ret == 1
+    assert "regressed: model_loads 1 -> 2" in result.stdout.str()
+
+
 def test_one_variant_alone(project):
     project.tests(PAIR)
     result, report = project.report("-k", "fix")

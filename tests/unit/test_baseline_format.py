@@ -10,7 +10,14 @@ from builders import ENVIRONMENT, LIGHT, SUBJECT, make_baseline, make_round, mak
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_rayperf.baseline_format import SCHEMA_VERSION, Baseline, Session, read_baseline, to_json
+from pytest_rayperf.baseline_format import (
+    SCHEMA_VERSION,
+    Baseline,
+    Session,
+    read_baseline,
+    round_to_json,
+    to_json,
+)
 from pytest_rayperf.errors import BaselineError, ConfigurationError
 from pytest_rayperf.results import Environment, Operator, Round, Subject
 
@@ -159,9 +166,13 @@ class TestText:
             "wall_seconds",
             "peak_worker_memory",
             "counters",
-            "figures",
             "operators",
         }
+
+    def test_figures_are_there_where_there_are_any(self):
+        """A file that an older version wrote does not change where a session is added to it."""
+        assert "figures" not in round_to_json(make_round())
+        assert round_to_json(make_round(figures={"tasks": 7.0}))["figures"] == {"tasks": 7.0}
 
     def test_what_was_not_measured_is_null(self):
         (round_,) = json.loads(to_json(make_baseline(make_session([make_round(cpu=None)]))))["sessions"][0][

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import psutil
 import pytest
 
 from pytest_rayperf import cluster as module
@@ -65,3 +71,44 @@ class TestWithObjectStore:
         ):
             pytest.fail("not reached")
         assert log == []
+
+
+class TestCloseCluster:
+    @pytest.fixture
+    def shutdowns(self, monkeypatch):
+        """Ray that is running, and how often it was shut down."""
+        calls = []
+        ray = SimpleNamespace(is_initialized=lambda: True, shutdown=lambda: calls.append("shutdown"))
+        monkeypatch.setitem(sys.modules, "ray", ray)
+        monkeypatch.setattr(module, "_GRACE_S", 0.2)
+        return calls
+
+    def test_kills_what_it_started_and_nothing_else(self, shutdowns):
+        """The test process has children of its own while the cluster is started anew in a session."""
+        with sleeper() as own, sleeper() as other:
+            cluster = make_cluster()
+            cluster.tally = SimpleNamespace(close=lambda cluster_ends: None)
+            cluster.processes = (psutil.Process(own.pid),)
+            module.close_cluster(cluster)
+            assert own.poll() is not None
+            assert other.poll() is None
+        assert shutdowns == ["shutdown"]
+
+    def test_what_ended_before_is_passed_over(self, shutdowns):
+        with sleeper() as own:
+            cluster = make_cluster()
+            cluster.tally = SimpleNamespace(close=lambda cluster_ends: None)
+            cluster.processes = (psutil.Process(own.pid),)
+            own.kill()
+            own.wait()
+            module.close_cluster(cluster)
+        assert shutdowns == ["shutdown"]
+
+
+@contextmanager
+def sleeper():
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()

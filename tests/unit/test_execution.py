@@ -13,17 +13,20 @@ from pytest_rayperf.execution import RayExecutor
 def executor_on():
     """An executor on a cluster that does nothing; what it warned of."""
 
-    def make(is_idle):
+    def make(is_idle, problem=None):
         warned = []
         tally = SimpleNamespace(discard=lambda: None, take=lambda: {"calls": 2})
         cluster = SimpleNamespace(tally=tally, wait_until_idle=lambda: is_idle, starts=1)
         clock = iter(range(100)).__next__
-        return RayExecutor(cluster, lambda: [Monitor()], warned.append, clock=clock), warned
+        return RayExecutor(cluster, lambda: [Monitor(problem)], warned.append, clock=clock), warned
 
     return make
 
 
 class Monitor:
+    def __init__(self, problem=None):
+        self.problem = problem
+
     def __enter__(self):
         return self
 
@@ -43,3 +46,9 @@ def test_says_when_the_cluster_was_busy(executor_on, is_idle):
     assert execution.round.peak_worker_memory is None
     assert execution.outputs is None
     assert [("in use by something else" in text) for text in warned] == [True] * (not is_idle)
+
+
+def test_a_monitor_that_broke_is_said(executor_on):
+    executor, warned = executor_on(True, "no raylet is alive")
+    executor.run(lambda: 7, keep_outputs=False, on_rows=lambda _: None)
+    assert warned == ["figures are missing: no raylet is alive"]

@@ -199,7 +199,30 @@ class TestOutputs:
     def test_not_asked_for_where_there_is_nothing_to_compare(self):
         bench = Bench(names=("it",)).run(looks=(1,))
         assert bench.executor.calls == [("it", False)] * 2
-        assert bench.accepted == [{}]
+        assert bench.accepted == []
+
+    def test_without_a_warm_up_they_are_the_first_round_s(self):
+        bench = Bench().run(looks=(3,), warm_ups=0)
+        assert bench.order == "AFFAAF"
+        assert [keep for _, keep in bench.executor.calls] == [True, True, False, False, False, False]
+        assert [set(outputs) for outputs in bench.accepted] == [{"antipattern", "fix"}]
+        assert bench.samples.outputs == {}
+
+    def test_without_a_warm_up_there_is_no_second_round_where_they_are_refused(self):
+        bench = Bench().run(looks=(3,), warm_ups=0, accept=False)
+        assert bench.counts == {"antipattern": 1, "fix": 1}
+        assert len(bench.accepted) == 1
+
+    def test_one_round_without_a_warm_up_is_compared_too(self):
+        bench = Bench().run(looks=(1,), warm_ups=0)
+        assert bench.order == "AF"
+        assert [set(outputs) for outputs in bench.accepted] == [{"antipattern", "fix"}]
+
+    def test_without_a_warm_up_those_of_one_that_gave_up_are_not_compared(self):
+        bench = Bench(lambda name, call: MemoryError() if name == "b" else 1.0, names=("a", "b", "c"))
+        bench.run(looks=(2,), warm_ups=0, gives_up=lambda name, error: True)
+        assert [set(outputs) for outputs in bench.accepted] == [{"a", "c"}]
+        assert bench.counts == {"a": 2, "c": 2}
 
 
 class TestInterrupted:

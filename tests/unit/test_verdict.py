@@ -233,6 +233,37 @@ class TestCounters:
         assert verdict.status == "regressed"
 
 
+class TestUntimed:
+    """Where the signal has no noise, a pipeline is executed once: that says nothing of its time."""
+
+    UNTIMED = dataclasses.replace(POLICY, timed=False, looks=(1,))
+
+    def judge(self, new, reference, **more):
+        return judge([make_round(**new, **more)], SUBJECT, reference, self.UNTIMED)
+
+    @pytest.mark.parametrize("cpu", [0.001, 0.02, 5.0])
+    def test_time_is_not_judged(self, cpu):
+        verdict = self.judge({"cpu": cpu}, make_reference(*[[make_round()]] * 6))
+        assert (verdict.status, verdict.metric, verdict.comparisons) == ("unchanged", None, ())
+        assert verdict.reason == f"counters as in {FILE}; its time is not judged"
+
+    @pytest.mark.parametrize(("loads", "status"), [(1, "improved"), (5, "unchanged"), (6, "regressed")])
+    def test_counters_are(self, loads, status):
+        reference = make_reference([make_round(counters={"model_loads": 5})])
+        assert self.judge({"counters": {"model_loads": loads}}, reference).status == status
+
+    def test_a_target_is(self):
+        policy = dataclasses.replace(self.UNTIMED, min_throughput=1000)
+        verdict = judge([make_round(40)], SUBJECT, make_reference([make_round(40)]), policy)
+        assert (verdict.status, verdict.metric) == ("regressed", "throughput")
+
+    def test_without_a_baseline_there_is_nothing_to_say(self):
+        assert self.judge({}, None).status == "no-baseline"
+
+    def test_one_round_settles_it(self):
+        assert settled([make_round()], SUBJECT, make_reference([make_round()]), self.UNTIMED, 1)
+
+
 class TestIncomparable:
     @pytest.mark.parametrize(
         ("field", "value"),

@@ -1,0 +1,148 @@
+"""What is concluded of one test's rounds: verdicts against its baselines, recorded, and enforced."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pytest_rayperf.errors import GateFailure
+from pytest_rayperf.policy import Policy
+from pytest_rayperf.results import Benchmark, Duel, Round, Subject, Variant, Verdict
+from pytest_rayperf.session import RunRecord
+from pytest_rayperf.slugs import slug_of
+from pytest_rayperf.verdict import Reference, judge, settled
+from pytest_rayperf.wrong import unfinished
+
+
+@dataclass(frozen=True)
+class Item:
+    """What is known of the test."""
+
+    id: str
+    name: str
+    subject: Subject
+    limits: Mapping[str, float]
+    """`max_slowdown` and `min_throughput` of the mark, where given."""
+    variant: Variant | None = None
+    """Of a test that is parametrized with `variant`: which of its anti-pattern's two this item reports."""
+    duel_key: str = ""
+    """Equal for the test items that are variants of one duel."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One benchmark: the whole of a test, or one variant of its duel."""
+
+    id: str
+    slug: str
+    variant: Variant | None
+    reference: Reference | None
+    """Its baseline on this environment."""
+
+
+class Conclusions:
+    """Judges the rounds of one test and records what comes of it.
+
+    Args:
+        item: the test.
+        record: the run.
+        on_rounds: hears the item's own rounds once they are complete.
+    """
+
+    def __init__(self, item: Item, record: RunRecord, on_rounds: Callable[[Sequence[Round]], None]) -> None:
+        self._item = item
+        self._record = record
+        self._on_rounds = on_rounds
+
+    def side(self, variant: Variant | None) -> Side:
+        """The benchmark of `variant`; of the whole test, if that is None."""
+        own = self._item.variant
+        id = self._item.id
+        if variant is not None and own is not None and variant != own:
+            # The node id of the duel's other item differs from this one's in the variant alone.
+            head, bracket, params = id.partition("[")
+            id = head + bracket + re.sub(rf"(?<![A-Za-z0-9_]){own}(?![A-Za-z0-9_])", variant, params)
+        slug = slug_of(id)
+        if variant is not None and own is None:
+            slug = f"{slug}-{variant}"
+        return Side(id, slug, variant, self._record.store.reference(slug, id))
+
+    def settled(self, side: Side, rounds: Sequence[Round], policy: Policy) -> bool:
+        """Whether measuring on is pointless."""
+        return settled(rounds, self._item.subject, side.reference, policy, policy.looks[-1])
+
+    def judge(
+        self,
+        side: Side,
+        rounds: Sequence[Round],
+        policy: Policy,
+        wrong: str | None = None,
+        duel: Duel | None = None,
+    ) -> Benchmark:
+        """The benchmark with its verdict; `wrong` says what makes it invalid whatever its speed."""
+        if wrong is not None:
+            verdict = Verdict("invalid", wrong, wrong=True)
+        else:
+            store, subject = self._record.store, self._item.subject
+            elsewhere = None if side.reference else store.elsewhere(side.slug, side.id)
+            software = self._record.provenance.software
+            verdict = judge(rounds, subject, side.reference, policy, elsewhere, software)
+        return Benchmark(
+            id=side.id,
+            slug=side.slug,
+            rounds=tuple(rounds),
+            verdict=verdict,
+            antipattern=self._item.name if side.variant else None,
+            variant=side.variant,
+            baseline=side.reference.name if side.reference else None,
+            duel=duel,
+        )
+
+    def add(self, benchmark: Benchmark) -> None:
+        """Record a benchmark that was measured to its end."""
+        self._on_rounds(benchmark.rounds)
+        self._record.add(benchmark, self._item.subject)
+
+    def add_unfinished(self, side: Side, rounds: Sequence[Round], error: BaseException) -> None:
+        """Record what was measured before `error`."""
+        self._record.add_unfinished(
+            Benchmark(
+                id=side.id,
+                slug=side.slug,
+                rounds=tuple(rounds),
+                verdict=unfinished(rounds, error),
+                antipattern=self._item.name if side.variant else None,
+                variant=side.variant,
+            )
+        )
+
+    def conclude(self, verdict: Verdict, rounds: Sequence[Round] = ()) -> None:
+        """Record the verdict on what has no baseline."""
+        benchmark = Benchmark(
+            id=self._item.id,
+            slug=slug_of(self._item.id),
+            rounds=tuple(rounds),
+            verdict=verdict,
+            antipattern=self._item.name,
+            variant=self._item.variant,
+        )
+        if not verdict.wrong:
+            self._on_rounds(rounds)
+        self._record.add_unfinished(benchmark)
+
+    def enforce(self, benchmarks: Iterable[Benchmark]) -> None:
+        """Fail the test if a verdict has to.
+
+        Raises:
+            GateFailure: the verdicts, one line a metric; of several benchmarks, with the variant before it.
+        """
+        given = list(benchmarks)
+        failures = []
+        for benchmark in given:
+            try:
+                self._record.enforce(benchmark.verdict)
+            except GateFailure as failure:
+                failures.append(str(failure) if len(given) == 1 else f"{benchmark.variant}: {failure}")
+        if failures:
+            raise GateFailure("\n".join(failures))
