@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,11 +25,12 @@ def imagenette(imagenette: ImageSource, pytestconfig: pytest.Config) -> ImageSou
     return imagenette.repeat(pytestconfig.stash[resources_key].options.profile.passes)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def small_object_store(ray_cluster: Cluster) -> Iterator[int]:
     """A cluster whose object store is smaller than the images; its size in bytes.
 
     A production cluster has gigabytes, and data sets that are larger still: what matters is their ratio.
+    The tests that use it run last, so that Ray is started anew for it once.
     """
     if not ray_cluster.started_here:
         pytest.skip("needs a cluster with a small object store of its own; this one was attached to")
@@ -37,14 +39,20 @@ def small_object_store(ray_cluster: Cluster) -> Iterator[int]:
 
 
 @pytest.fixture
-def more_than_the_store(imagenette: ImageSource, small_object_store: int) -> ImageSource:
-    """The images, in as many passes as make half as much again as the store holds."""
-    decoded = 256 * 256 * 3 * imagenette.num_images
-    return imagenette.repeat(math.ceil(1.5 * small_object_store / decoded))
+def images_of_stores(imagenette: ImageSource, small_object_store: int) -> Callable[[float], ImageSource]:
+    """Gives as many images as fill the small object store so many times, once they are decoded."""
+
+    def images_of(stores: float) -> ImageSource:
+        number = int(stores * small_object_store / (256 * 256 * 3))
+        enough = imagenette.repeat(math.ceil(number / imagenette.num_images))
+        return replace(enough, paths=enough.paths[:number], num_bytes=None)
+
+    return images_of
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the sweeps out of the quick profile, unless `-m` asks for them."""
+    """The small object store's tests last; no sweeps in the quick profile, unless `-m` asks for them."""
+    items.sort(key=lambda item: "small_object_store" in getattr(item, "fixturenames", ()))  # stable
     from pytest_rayperf.resources import resources_key
 
     resources = config.stash.get(resources_key, None)

@@ -7,7 +7,7 @@ GPU a batch of one leaves the card idle.
 
 At the other end, `map_batches` waits until a whole batch is there: with all rows in one batch every block
 that was read stays in the object store until the last one is there, nothing overlaps, and what the store
-cannot hold is spilled to disk. (Measured on a cluster whose object store is smaller than the images.)
+cannot hold is spilled to disk. (Measured on a cluster whose object store the images nearly fill.)
 """
 
 import pytest
@@ -50,6 +50,7 @@ def test_batch_of_one(rayperf, imagenette, classifier, variant):
         floors={"udf_calls": BATCH_SIZE / 2},
         expected_rows=imagenette.num_images,
         warm_ups=0,
+        rounds=2,
     )
 
 
@@ -61,17 +62,19 @@ def describe(batch):
 
 
 def describe_in_batches(batch_size, images):
-    return images.read(override_num_blocks=16).map_batches(describe, batch_size=batch_size)
+    return images.read(override_num_blocks=3).map_batches(describe, batch_size=batch_size)
 
 
 @pytest.mark.parametrize("variant", ["antipattern", "fix"])
-def test_batch_of_all(rayperf, more_than_the_store, variant):
-    images = more_than_the_store
+def test_batch_of_all(rayperf, images_of_stores, variant):
+    images = images_of_stores(0.9)
     rayperf.duel(
         antipattern=lambda: describe_in_batches(images.num_images, images),
         fix=lambda: describe_in_batches(BATCH_SIZE, images),
         metric="spilled_bytes",
-        floors={"spilled_bytes": 2, "peak_worker_memory": 1.3},
+        # All of it is spilled against nothing. In time 11x on 2 cores, 15x in 4 blocks: Ray lets no task run
+        # whose output the store has no room for, and looks every 10 s whether all stand still.
+        floors={"spilled_bytes": 2, "throughput": 2},
         expected_rows=images.num_images,
         timed=False,
     )

@@ -103,4 +103,5 @@ def test_ladder(rayperf, imagenette, classifier, ray_cluster, tmp_path):
         after_round=climb.inspect,
         expected_rows=imagenette.num_images,
         warm_ups=0,
+        rounds=2,
     )

@@ -71,8 +71,8 @@ def test_take_all(rayperf, imagenette, variant):
 
 
 @pytest.mark.parametrize("variant", ["antipattern", "fix"])
-def test_materialize(rayperf, more_than_the_store, variant):
-    images = more_than_the_store
+def test_materialize(rayperf, images_of_stores, variant):
+    images = images_of_stores(1.5)
     rayperf.duel(
         antipattern=lambda: materialize_first(images),
         fix=lambda: stream(images),

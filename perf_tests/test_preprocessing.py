@@ -5,7 +5,8 @@ decoded. As a stage of its own, preparation runs on all CPUs beside inference. I
 Ray Data fuses `map_batches` into the actor's operator where both ask for the same resources, and then nothing
 has changed. The operators' names tell.
 
-On a CPU there is nothing that waits: the same cores do both, and no gain is to be expected.
+On a CPU no model waits: the same cores do both, and all that can be gained is that the actor no longer
+decodes alone.
 """
 
 import io
@@ -65,6 +66,7 @@ def infer(dataset, udf, classifier, gpus):
 def test_preprocessing(rayperf, imagenette, classifier, ray_cluster, variant):
     gpus = min(1, ray_cluster.num_gpus)
     on_gpu = {"metric": "gpu_utilization_mean", "floors": {"throughput": 1.2}}
+    on_cpu = {"metric": "throughput", "floors": {"throughput": 0.8}}  # 1.24x [1.04, 1.47] on 2 cores; no harm
     duel = rayperf.duel(
         antipattern=lambda: infer(read_files(imagenette), DecodeAndClassify, classifier, gpus),
         fix=lambda: infer(
@@ -72,7 +74,8 @@ def test_preprocessing(rayperf, imagenette, classifier, ray_cluster, variant):
         ),
         expected_rows=imagenette.num_images,
         warm_ups=0,
-        **(on_gpu if gpus else {"metric": "throughput"}),
+        rounds=2,
+        **(on_gpu if gpus else on_cpu),
     )
     stages = {operator.name for operator in duel.fix.rounds[-1].operators}
     assert "MapBatches(Classify)" in stages, f"decoding was fused into inference: {sorted(stages)}"

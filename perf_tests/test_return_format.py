@@ -60,6 +60,7 @@ def test_return_format(rayperf, imagenette, classifier, variant):
             lambda: classify_with(ReturnsArrays, imagenette, classifier),
             expected_rows=imagenette.num_images,
             warm_ups=0,
+            rounds=2,
         )
 
 
@@ -92,7 +93,8 @@ def test_columns_of_lists(rayperf, imagenette, variant):
         antipattern=lambda: imagenette.read(override_num_blocks=4).map_batches(with_lists, batch_size=None),
         fix=lambda: imagenette.read(override_num_blocks=4).map_batches(with_arrays, batch_size=None),
         metric="object_store_written",
-        floors={"object_store_written": 1.8},  # float64 for float32: 2, less the paths
+        floors={"object_store_written": 1.5},  # float64 for float32: 2, less the paths; 1.82 here
         outputs=("path", "prediction"),
         expected_rows=imagenette.num_images,
+        timed=False,
     )

@@ -70,7 +70,14 @@ class RayPerf:
         self._conclusions = Conclusions(item, record, on_rounds)
         self._used = False
 
-    def __call__(self, pipeline: Pipeline, *, expected_rows: int | None = None, warm_ups: int = 1) -> Result:
+    def __call__(
+        self,
+        pipeline: Pipeline,
+        *,
+        expected_rows: int | None = None,
+        warm_ups: int = 1,
+        rounds: int | None = None,
+    ) -> Result:
         """Measure `pipeline`, compare it with its baseline, and fail the test if that must be.
 
         Args:
@@ -79,9 +86,10 @@ class RayPerf:
             expected_rows: a round with any other number of rows is invalid.
             warm_ups: rounds before, which are not counted. 0 where they would warm nothing: an actor pool
                 starts new processes in each round.
+            rounds: how many; by default as many as the verdict needs.
         """
         self._use_once()
-        policy = self._record.policy(self._item.limits)
+        policy = _with_rounds(self._record.policy(self._item.limits), rounds)
         conclusions, name = self._conclusions, self._item.name
         side = conclusions.side(self._item.variant)
         contest = Contest({name: name})
@@ -94,8 +102,8 @@ class RayPerf:
         except BaseException as error:
             conclusions.add_unfinished(side, contest.samples.rounds.get(name, []), error)
             raise
-        rounds = contest.samples.rounds[name]
-        benchmark = conclusions.judge(side, rounds, policy, unexpected_rows(rounds, expected_rows))
+        measured = contest.samples.rounds[name]
+        benchmark = conclusions.judge(side, measured, policy, unexpected_rows(measured, expected_rows))
         conclusions.add(benchmark)
         conclusions.enforce([benchmark])
         return Result(benchmark.rounds, benchmark.verdict)
@@ -112,6 +120,7 @@ class RayPerf:
         after_round: Callable[[str], Inspection | None] | None = None,
         expected_rows: int | None = None,
         warm_ups: int = 1,
+        rounds: int | None = None,
         timed: bool = True,
     ) -> DuelResult:
         """Measure two pipelines in turn, and compare their outputs and each with its baseline.
@@ -131,13 +140,14 @@ class RayPerf:
             expected_rows: a round with any other number of rows is invalid.
             warm_ups: rounds of each variant before, which are not counted. 0 where they would warm nothing:
                 an actor pool starts new processes in each round. Then the first rounds' outputs are compared.
+            rounds: of each variant; by default as many as the verdict needs.
             timed: False where the signal has no noise (a counter, bytes, tasks): each variant is executed
-                once, without a warm-up, and no time is judged.
+                once, without a warm-up, and its time fails it only if one round makes a slowdown certain.
         """
         self._use_once()
         variant = self._item.variant
         reported: tuple[Variant, ...] = (variant,) if variant else VARIANTS
-        policy = self._record.policy(self._item.limits, benchmarks=len(reported))
+        policy = _with_rounds(self._record.policy(self._item.limits, benchmarks=len(reported)), rounds)
         if not timed:
             policy, warm_ups = replace(policy, looks=(1,), timed=False), 0
         conclusions = self._conclusions
@@ -154,12 +164,12 @@ class RayPerf:
             self._measure_duel(contest, pipelines, policy, is_settled, after_round, warm_ups)
             if variant:
                 self._shared[self._item.duel_key] = contest
-        rounds = contest.samples.rounds
+        measured = contest.samples.rounds
         if contest.error is not None:
             for name in reported:
-                conclusions.add_unfinished(sides[name], rounds.get(name, []), contest.error)
+                conclusions.add_unfinished(sides[name], measured.get(name, []), contest.error)
             raise contest.error
-        pairs = list(zip(rounds["antipattern"], rounds["fix"], strict=False))
+        pairs = list(zip(measured["antipattern"], measured["fix"], strict=False))
         duels = tuple(
             duel_verdict(self._item.name, name, pairs, floor, contest.outputs_equal, policy)
             for name, floor in {metric: None, **(floors or {})}.items()
@@ -168,11 +178,11 @@ class RayPerf:
             self._record.duels.extend(duels)
         benchmarks: dict[Variant, Benchmark] = {}
         for name in VARIANTS:
-            wrong = outputs_wrong(contest.difference, rounds[name], expected_rows)
+            wrong = outputs_wrong(contest.difference, measured[name], expected_rows)
             signal = None
             if name == "fix":
                 wrong, signal = wrong or below_floor(duels), duels[0]
-            benchmarks[name] = conclusions.judge(sides[name], rounds[name], policy, wrong, signal)
+            benchmarks[name] = conclusions.judge(sides[name], measured[name], policy, wrong, signal)
         for name in reported:
             conclusions.add(benchmarks[name])
         conclusions.enforce(benchmarks[name] for name in reported)
@@ -188,6 +198,7 @@ class RayPerf:
         after_round: Callable[[str], Inspection | None] | None = None,
         expected_rows: int | None = None,
         warm_ups: int = 1,
+        rounds: int | None = None,
     ) -> Ladder:
         """Measure pipelines of which each has one fix more than the one before, in turn.
 
@@ -196,12 +207,12 @@ class RayPerf:
         Args:
             rungs: from the worst to the best, by the name of what was mended.
             metric: what each rung is compared in.
-            outputs, after_round, expected_rows, warm_ups: as for a duel.
+            outputs, after_round, expected_rows, warm_ups, rounds: as for a duel.
         """
         self._use_once()
         if len(rungs) < 2:
             raise UsageInTestError("rayperf.ladder needs two rungs or more: the worst pipeline and its mends")
-        policy = self._record.policy(self._item.limits)
+        policy = _with_rounds(self._record.policy(self._item.limits), rounds)
         last = list(rungs)[-1]
         conclusions = self._conclusions
         side = conclusions.side(None)
@@ -210,19 +221,19 @@ class RayPerf:
         def is_settled(so_far: Samples) -> bool:
             return conclusions.settled(side, so_far.rounds[last], policy)
 
-        rounds = contest.samples.rounds
+        measured = contest.samples.rounds
         try:
             self._measure(contest, rungs, policy, is_settled, after_round, warm_ups=warm_ups)
         except BaseException as error:
-            conclusions.add_unfinished(side, rounds.get(last, []), error)
+            conclusions.add_unfinished(side, measured.get(last, []), error)
             raise
         contest.compare_rows()
-        found = [outputs_wrong(contest.difference, own, expected_rows) for own in rounds.values()]
-        wrong = next((text for text in found if text), None) or unmeasured(metric, rounds)
-        ladder = ladder_of(self._item.name, metric, rounds, policy)
+        found = [outputs_wrong(contest.difference, own, expected_rows) for own in measured.values()]
+        wrong = next((text for text in found if text), None) or unmeasured(metric, measured)
+        ladder = ladder_of(self._item.name, metric, measured, policy)
         if wrong is None:
             self._record.ladders.append(ladder)
-        benchmark = conclusions.judge(side, rounds[last], policy, wrong)
+        benchmark = conclusions.judge(side, measured[last], policy, wrong)
         conclusions.add(benchmark)
         conclusions.enforce([benchmark])
         return ladder
@@ -394,3 +405,11 @@ class RayPerf:
                 self._conclusions.add_unfinished(self._conclusions.side(name), rounds, error)
             raise
         contest.compare_rows()
+
+
+def _with_rounds(policy: Policy, rounds: int | None) -> Policy:
+    if rounds is None:
+        return policy
+    if rounds < 1:
+        raise UsageInTestError(f"rayperf: rounds={rounds}: at least 1 is needed")
+    return replace(policy, looks=(rounds,))

@@ -25,7 +25,7 @@ class Profile:
 
 PROFILES = {
     # 64 images take mobilenet_v3_small 0.6 s on 2 cores, and the pool's start 5 s: so several passes.
-    "quick": Profile("quick", "mobilenet_v3_small", 64, 4),
+    "quick": Profile("quick", "mobilenet_v3_small", 64, 3),
     "standard": Profile("standard", "resnet50", 96, 1),
     "full": Profile("full", "resnet50", 5_000, 1),
 }

@@ -56,7 +56,8 @@ class Policy:
         comparisons: how many benchmarks share that chance.
         looks: the numbers of rounds after which the data are looked at, ascending.
         min_throughput: rows/s below which a benchmark fails, baseline or none.
-        timed: whether the metrics with noise are judged; else the counters alone.
+        timed: whether the metrics with noise decide. Else the counters do, and a slowdown that is certain
+            all the same.
     """
 
     max_slowdown: float = 1.10

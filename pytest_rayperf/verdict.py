@@ -85,9 +85,6 @@ def judge(
     counted = _judge_counters(rounds, reference)
     if counted is not None and counted.status != "improved":
         return counted
-    if not policy.timed:
-        same = f"counters as in {reference.name}; its time is not judged"
-        return slow or counted or Verdict("unchanged", same)
     comparisons = _compare_metrics(rounds, reference, policy)
     if slow is not None:
         return slow
@@ -98,6 +95,9 @@ def judge(
         return _from(regressed[0], comparisons, reason)
     if counted is not None:
         return counted
+    if not policy.timed:
+        same = f"counters as in {reference.name}; executed once: only a large slowdown shows"
+        return Verdict("unchanged", same)
     if not comparisons:
         return Verdict("inconclusive", f"no metric of {reference.name} was measured in this run")
     # The surest metric speaks for the benchmark; the others were heard above and did not object.

@@ -241,11 +241,15 @@ class TestUntimed:
     def judge(self, new, reference, **more):
         return judge([make_round(**new, **more)], SUBJECT, reference, self.UNTIMED)
 
-    @pytest.mark.parametrize("cpu", [0.001, 0.02, 5.0])
-    def test_time_is_not_judged(self, cpu):
+    @pytest.mark.parametrize("cpu", [0.001, 0.02, 0.025])
+    def test_time_does_not_decide(self, cpu):
         verdict = self.judge({"cpu": cpu}, make_reference(*[[make_round()]] * 6))
         assert (verdict.status, verdict.metric, verdict.comparisons) == ("unchanged", None, ())
-        assert verdict.reason == f"counters as in {FILE}; its time is not judged"
+        assert verdict.reason == f"counters as in {FILE}; executed once: only a large slowdown shows"
+
+    def test_a_slowdown_that_one_round_makes_certain_is(self):
+        verdict = self.judge({"cpu": 0.08}, make_reference(*[[make_round()]] * 6))
+        assert (verdict.status, verdict.metric) == ("regressed", "cpu_seconds_per_row")
 
     @pytest.mark.parametrize(("loads", "status"), [(1, "improved"), (5, "unchanged"), (6, "regressed")])
     def test_counters_are(self, loads, status):
