@@ -67,6 +67,7 @@ def test_gpu_optimization(rayperf, imagenette, classifier, ray_cluster, variant)
         antipattern=lambda: classify_with(Classify, imagenette, classifier),
         fix=lambda: classify_with(ClassifyTuned, imagenette, classifier),
         metric="throughput",
+        floors={"throughput": 0.8},  # not measured yet, for want of a GPU: it holds only that it does no harm
         outputs=("path", "p"),
         tolerance=TOLERANCE,
         expected_rows=imagenette.num_images,

@@ -105,10 +105,11 @@ def test_crowded_cores(rayperf, imagenette, ray_cluster, variant):
         antipattern=lambda: convolve_with(ConvolveOnAllCores, ray_cluster.num_cpus, imagenette),
         fix=lambda: convolve_with(Convolve, ray_cluster.num_cpus, imagenette),
         metric="throughput",
-        # 1.24x [1.02, 1.52] on 2 cores, with one thread too many each; the more cores, the more of them.
-        floors={"throughput": 0.8},
+        # 0.8x to 1.2x on 2 cores, with one thread too many each; the more cores, the more of them. No harm.
+        floors={"throughput": 0.7},
         expected_rows=imagenette.num_images,
-        timed=False,
+        warm_ups=0,
+        rounds=2,
     )
 
 

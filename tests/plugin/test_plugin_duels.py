@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 PAIR = """
     import pytest
 
@@ -55,6 +57,28 @@ def test_without_warm_ups_the_first_round_is_compared(project):
     result = project.measure()
     assert result.ret == 1
     assert "invalid: the variants compute different outputs" in result.stdout.str()
+
+
+def test_as_many_rounds_as_the_test_says(project):
+    project.tests(PAIR.replace("floors=", "rounds=2, floors="))
+    project.record(3)
+    before = project.rounds
+    assert project.measure("--rayperf-gate").ret == 0
+    assert project.rounds - before == 2 * (1 + 2)
+
+
+@pytest.mark.parametrize(
+    "call", ["rayperf.duel(antipattern=dict, fix=dict, rounds=0)", "rayperf(dict, rounds=-1)"]
+)
+def test_no_rounds_are_an_error(project, call):
+    project.tests(f"""
+        def test_pair(rayperf):
+            {call}
+    """)
+    result = project.measure()
+    assert result.ret == 1
+    assert "at least 1 is needed" in result.stdout.str()
+    assert project.rounds == 0
 
 
 COUNTED = PAIR.replace('metric="cpu_seconds_per_row"', 'metric="model_loads", timed=False').replace(
