@@ -21,7 +21,7 @@ FIXES = {
     "needed columns only": {"slim": True},
     "write Parquet": {"parquet": True},
 }
-WRONG = {"load_once": False, "batch_size": 4, "blocks": 1, "uint8": False, "slim": False, "parquet": False}
+WRONG = {"load_once": False, "batch_size": 2, "blocks": 1, "uint8": False, "slim": False, "parquet": False}
 
 
 class Classify:
