@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from pytest_rayperf.cluster import Cluster
     from pytest_rayperf.data.sources import ImageSource
 
+FEWEST_ROWS = 64
+"""What bytes and tasks are compared with: with fewer rows the fixed part of each would count."""
+
 SMALL_STORE_BYTES = 80 * 2**20
 """Just above the 75 MiB that Ray asks for at the least."""
 
@@ -22,7 +25,15 @@ def imagenette(imagenette: ImageSource, pytestconfig: pytest.Config) -> ImageSou
     """The images of the profile, read in as many passes as a round needs to outweigh its start-up."""
     from pytest_rayperf.resources import resources_key
 
-    return imagenette.repeat(pytestconfig.stash[resources_key].options.profile.passes)
+    passes = pytestconfig.stash[resources_key].options.profile.passes
+    return imagenette.repeat(max(passes, math.ceil(FEWEST_ROWS / imagenette.num_images)))
+
+
+@pytest.fixture(autouse=True)
+def _cpus_to_read_with(ray_cluster: Cluster) -> None:
+    """With one CPU an actor holds it, and nothing is left to read with: Ray Data would stand still."""
+    if ray_cluster.num_cpus < 2:
+        pytest.skip("the suite needs a cluster with 2 CPUs: one for a pool, one to read with")
 
 
 @pytest.fixture(scope="session")

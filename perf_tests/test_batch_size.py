@@ -47,7 +47,7 @@ def test_batch_of_one(rayperf, imagenette, classifier, variant):
         metric="cpu_seconds_per_row",
         # Calls: exactly 32 where 32 divides a block's images, 24 here. CPU: 1.3x to 1.6x with
         # mobilenet_v3_small on 2 cores, and no floor for it: the larger the model, the less.
-        floors={"udf_calls": BATCH_SIZE / 2},
+        floors={"udf_calls": BATCH_SIZE / 4},
         expected_rows=imagenette.num_images,
         warm_ups=0,
         rounds=2,
@@ -72,8 +72,9 @@ def test_batch_of_all(rayperf, images_of_stores, variant):
         antipattern=lambda: describe_in_batches(images.num_images, images),
         fix=lambda: describe_in_batches(BATCH_SIZE, images),
         metric="spilled_bytes",
-        # All of it is spilled against nothing. In time 11x to 16x on 2 cores: Ray lets no task run
-        # whose output the store has no room for, and looks every 10 s whether all stand still.
+        # All of it is spilled against nothing. In time 11x to 16x on 2 cores (of some 30 s one or two are the
+        # start of the first variant's workers): Ray lets no task run whose output the store has no room for,
+        # and looks every 10 s whether all stand still.
         floors={"spilled_bytes": 2, "throughput": 2},
         expected_rows=images.num_images,
         timed=False,

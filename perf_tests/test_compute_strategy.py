@@ -5,8 +5,8 @@ block (`batch_size=None`). An actor keeps it (`compute=ActorPoolStrategy(...)` a
 
 The other way round, a pool is a price without a gain: each actor is a new process that has to start, holds
 its CPUs as long as the pipeline runs, and does one batch after another. Ray Data fuses the read into a pool
-that asks for the same resources, and then a pool of one reads by itself. A plain function runs as tasks on
-whatever CPU is free.
+that asks for the same resources and takes whole blocks (`batch_size=None`), and then a pool of one reads by
+itself. A plain function runs as tasks on whatever CPU is free.
 """
 
 import pytest

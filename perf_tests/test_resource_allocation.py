@@ -8,10 +8,12 @@ Data gives up after `execution_no_progress_timeout_s`, by default 30 minutes.
 `torch.set_num_threads(os.cpu_count())` in each of them undoes that: their threads wait for one another at
 the end of every layer, and they wait by spinning.
 
-`hidden_gpu`: without `num_gpus` Ray hides the GPUs from the actor, and the model runs on the CPU.
+`uncounted_gpu`: without `num_gpus` Ray does not know that the actor uses a GPU. Older versions (2.51) hide
+the GPUs from it, and the model runs on the CPU; 2.60 shows it all of them, and it takes one that is another's.
 """
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -79,28 +81,23 @@ def describe_with(pool_size, images):
 
 @pytest.mark.parametrize("variant", ["antipattern", "fix"])
 def test_starved_read(rayperf, imagenette, ray_cluster, variant):
-    if ray_cluster.num_cpus < 2:
-        pytest.skip("needs 2 CPUs: with one, no pool leaves any to reading")
     from ray.data import DataContext, exceptions
 
     if not hasattr(DataContext.get_current(), "execution_no_progress_timeout_s"):
         pytest.skip("this Ray never gives up on a standstill: the pipeline would hang")
+    few = replace(imagenette, paths=imagenette.paths[:64], num_bytes=None)  # a block of them takes no 8 s
     if variant == "antipattern":
         rayperf.raises(
-            lambda: describe_with(ray_cluster.num_cpus, imagenette),
+            lambda: describe_with(ray_cluster.num_cpus, few),
             exceptions.ExecutionTimeoutError,
             match="made no progress",
         )
     else:
-        rayperf.is_silent(
-            lambda: describe_with(ray_cluster.num_cpus - 1, imagenette), expected_rows=imagenette.num_images
-        )
+        rayperf.is_silent(lambda: describe_with(ray_cluster.num_cpus - 1, few), expected_rows=few.num_images)
 
 
 @pytest.mark.parametrize("variant", ["antipattern", "fix"])
 def test_crowded_cores(rayperf, imagenette, ray_cluster, variant):
-    if ray_cluster.num_cpus < 2:
-        pytest.skip("needs 2 CPUs: on one core there is one thread either way")
     rayperf.duel(
         antipattern=lambda: convolve_with(ConvolveOnAllCores, ray_cluster.num_cpus, imagenette),
         fix=lambda: convolve_with(Convolve, ray_cluster.num_cpus, imagenette),
@@ -137,13 +134,14 @@ def classify_with(images, classifier, **resources):
 
 
 @pytest.mark.parametrize("variant", ["antipattern", "fix"])
-def test_hidden_gpu(rayperf, imagenette, classifier, ray_cluster, variant):
+def test_uncounted_gpu(rayperf, imagenette, classifier, ray_cluster, variant):
     if ray_cluster.num_gpus < 1:
-        pytest.skip("needs a GPU: without one there is nothing to hide")
+        pytest.skip("needs a GPU: without one there is nothing to count")
     rayperf.duel(
         antipattern=lambda: classify_with(imagenette, classifier),
         fix=lambda: classify_with(imagenette, classifier, num_gpus=1),
         metric="throughput",
-        floors={"throughput": 1.5},
+        floors={"throughput": 0.8},  # not measured yet, for want of a GPU: it holds only that it does no harm
+        outputs=("path",),  # a CPU and a GPU round differently, and near ties may fall either way
         expected_rows=imagenette.num_images,
     )

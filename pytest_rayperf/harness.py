@@ -86,7 +86,7 @@ class RayPerf:
             expected_rows: a round with any other number of rows is invalid.
             warm_ups: rounds before, which are not counted. 0 where they would warm nothing: an actor pool
                 starts new processes in each round.
-            rounds: how many; by default as many as the verdict needs.
+            rounds: how many, within --rayperf-max-rounds; by default as many as the verdict needs.
         """
         self._use_once()
         policy = _with_rounds(self._record.policy(self._item.limits), rounds)
@@ -140,7 +140,7 @@ class RayPerf:
             expected_rows: a round with any other number of rows is invalid.
             warm_ups: rounds of each variant before, which are not counted. 0 where they would warm nothing:
                 an actor pool starts new processes in each round. Then the first rounds' outputs are compared.
-            rounds: of each variant; by default as many as the verdict needs.
+            rounds: of each variant, within --rayperf-max-rounds; by default as many as the verdict needs.
             timed: False where the signal has no noise (a counter, bytes, tasks): each variant is executed
                 once, without a warm-up, and its time fails it only if one round makes a slowdown certain.
         """
@@ -412,4 +412,4 @@ def _with_rounds(policy: Policy, rounds: int | None) -> Policy:
         return policy
     if rounds < 1:
         raise UsageInTestError(f"rayperf: rounds={rounds}: at least 1 is needed")
-    return replace(policy, looks=(rounds,))
+    return replace(policy, looks=(min(rounds, policy.looks[-1]),))

@@ -73,7 +73,7 @@ class Classifier:
         """The class of each image: transform, forward pass without gradients, argmax.
 
         Args:
-            model: as `load` gives it.
+            model: as `load` gives it, on any device.
             images: uint8 of shape (N, H, W, 3), as Ray Data reads them.
 
         Returns:
@@ -82,8 +82,9 @@ class Classifier:
         import torch
 
         inputs = self.transform(torch.from_numpy(images).permute(0, 3, 1, 2))
+        inputs = inputs.to(next(model.parameters()).device)
         with torch.inference_mode():
-            classes: NDArray[np.int64] = model(inputs).argmax(dim=1).numpy()
+            classes: NDArray[np.int64] = model(inputs).argmax(dim=1).cpu().numpy()
         return classes
 
     @property
