@@ -9,7 +9,7 @@ Data gives up after `execution_no_progress_timeout_s`, by default 30 minutes.
 the end of every layer, and they wait by spinning.
 
 `uncounted_gpu`: without `num_gpus` Ray does not know that the actor uses a GPU. Older versions (2.51) hide
-the GPUs from it, and the model runs on the CPU; 2.60 shows it all of them, and it takes one that is another's.
+the GPUs from it, and the model runs on the CPU; 2.60 shows it all of them, one that is another's too.
 """
 
 import os
