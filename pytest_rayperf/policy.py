@@ -21,8 +21,7 @@ surest, which can do most with it. The noise of the others decides more than the
 NOISE: Mapping[str, Noise] = {
     # Standard deviations of the log on 2 shared cores; where from: baselines/README.md.
     CPU_PER_ROW.name: Noise(session_sd=0.03, round_sd=0.06),
-    # Neighbours on the same processor halve the throughput of a whole session, while CPU seconds stay.
-    THROUGHPUT.name: Noise(session_sd=0.30, round_sd=0.08),
+    THROUGHPUT.name: Noise(session_sd=0.07, round_sd=0.08),
     PEAK_MEMORY.name: Noise(session_sd=0.03, round_sd=0.04),
 }
 

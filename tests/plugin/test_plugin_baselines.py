@@ -101,7 +101,7 @@ def test_a_regression_that_is_less_than_the_threshold_passes(project):
 def test_each_regressed_metric_is_a_line(project, find_line):
     project.tests()
     project.record(3)
-    project.script(cpu=SLOWER, seconds=40.0)
+    project.script(cpu=SLOWER, seconds=6.0)
     result = project.measure()
     assert result.ret == 1
     text = result.stdout.str().partition("= FAILURES =")[2].partition("= rayperf =")[0]

@@ -46,7 +46,7 @@ class TestStatuses:
         assert not verdict.wrong
         assert verdict.reason.startswith(f"{status}: ")
 
-    @pytest.mark.parametrize(("throughput", "status"), [(4, "regressed"), (40, "unchanged")])
+    @pytest.mark.parametrize(("throughput", "status"), [(15, "regressed"), (40, "unchanged")])
     def test_throughput_is_heard_beside_cpu(self, throughput, status):
         verdict = judge(
             make_rounds(throughput, n=20), SUBJECT, make_reference(*[make_rounds(n=20)] * 6), POLICY
@@ -55,7 +55,7 @@ class TestStatuses:
         assert verdict.metric == ("throughput" if status == "regressed" else "cpu_seconds_per_row")
 
     @pytest.mark.parametrize(
-        ("throughput", "status"), [(4, "regressed"), (40, "inconclusive"), (400, "improved")]
+        ("throughput", "status"), [(15, "regressed"), (40, "inconclusive"), (110, "improved")]
     )
     def test_throughput_alone(self, throughput, status):
         rounds = make_rounds(throughput, None, 20)
@@ -71,7 +71,7 @@ class TestStatuses:
 
     def test_an_improvement_elsewhere_does_not_hide_a_regression(self):
         reference = make_reference(*[make_rounds(n=20)] * 6)
-        verdict = judge(make_rounds(4, 0.005, 20), SUBJECT, reference, POLICY)
+        verdict = judge(make_rounds(15, 0.005, 20), SUBJECT, reference, POLICY)
         assert (verdict.status, verdict.metric) == ("regressed", "throughput")
         assert {c.metric.name: c.status for c in verdict.comparisons} == {
             "cpu_seconds_per_row": "improved",
@@ -360,7 +360,7 @@ class TestMessage:
 
     def verdict(self, now=None, **more):
         before = make_rounds(40, n=20, operators=self.operators(1.0))
-        rounds = make_rounds(4, n=20, operators=now or self.operators(2.5), **more)
+        rounds = make_rounds(15, n=20, operators=now or self.operators(2.5), **more)
         return judge(rounds, SUBJECT, make_reference(*[before] * 6), POLICY)
 
     def test_one_line_a_metric(self):
@@ -377,7 +377,7 @@ class TestMessage:
         throughput = self.verdict().comparisons[1]
         low, high = throughput.ratio.low, throughput.ratio.high
         assert line == (
-            f"regressed: throughput 40 -> 4 rows/s, 0.10x [{low:.2f}, {high:.2f}], threshold 1/1.10; "
+            f"regressed: throughput 40 -> 15 rows/s, 0.38x [{low:.2f}, {high:.2f}], threshold 1/1.10; "
             f"operator MapBatches(Classifier) +150% CPU; baseline {FILE}; {ACCEPT}"
         )
 
