@@ -55,7 +55,8 @@ class _Kind:
 
 
 # By area, least first. ImageNet is two populations: pictures shrunk to 500 pixels by a photo site and saved
-# at quality 96 without subsampling (two thirds), and pictures of all sizes off the web, compressed harder.
+# at quality 96 without subsampling (two thirds), and pictures of all sizes off the web, most of them
+# compressed harder.
 _KINDS = (
     _Kind(1, (75, 75), (56, 56), 80, 2, (10, 60)),
     _Kind(3, (120, 170), (110, 120), 78, 2, (10, 60)),

@@ -6,7 +6,7 @@ from urllib.error import URLError
 
 import pyarrow.fs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
@@ -117,6 +117,7 @@ class TestFolder:
         assert names(open_source(str(folder), None, 2), folder) == order[:2]
 
     @given(counts=st.lists(st.integers(1, 9), min_size=1, max_size=6), data=st.data())
+    @settings(deadline=None)
     def test_no_class_is_two_ahead_of_another_that_has_more(self, counts, data):
         available = [f"{folder}/{image}" for folder, count in enumerate(counts) for image in range(count)]
         number = data.draw(st.integers(1, len(available)))

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -109,6 +109,7 @@ class TestSpread:
         assert 8 <= sum(height > width for (width, height), _, _ in images) <= 24
 
     @given(count=st.integers(min_value=48, max_value=6000))
+    @settings(deadline=None)
     def test_any_number_of_images_has_the_same_deal(self, count):
         kinds = [synthetic._kind(index) for index in range(count)]
         # Below that share lie the kinds smaller than 375 x 500; from there on the median is that size.
