@@ -57,7 +57,7 @@ class Policy:
         looks: the numbers of rounds after which the data are looked at, ascending.
         min_throughput: rows/s below which a benchmark fails, baseline or none.
         timed: whether the metrics with noise decide. Else the counters do, and a slowdown that is certain
-            all the same.
+            all the same, after the rounds of the last look: a single round without a warm-up may be slow.
     """
 
     max_slowdown: float = 1.10

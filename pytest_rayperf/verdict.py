@@ -96,7 +96,8 @@ def judge(
     if counted is not None:
         return counted
     if not policy.timed:
-        same = f"counters as in {reference.name}; executed once: only a large slowdown shows"
+        times = "once" if len(rounds) == 1 else f"{len(rounds)} times"
+        same = f"counters as in {reference.name}; executed {times}: only a large slowdown shows"
         return Verdict("unchanged", same)
     if not comparisons:
         return Verdict("inconclusive", f"no metric of {reference.name} was measured in this run")
@@ -114,6 +115,9 @@ def settled(
 ) -> bool:
     """Whether measuring on is pointless: the verdict is certain, or out of reach within `max_rounds`."""
     verdict = judge(rounds, subject, reference, policy)
+    if not policy.timed:
+        # Its one round had no warm-up: a slow one is a reason to measure on, not yet a regression.
+        return verdict.status != "regressed" or not verdict.comparisons
     if reference is None or verdict.status != "inconclusive" or not verdict.comparisons:
         return True
     surest = verdict.comparisons[0]

@@ -236,7 +236,7 @@ class TestCounters:
 class TestUntimed:
     """Where the signal has no noise, a pipeline is executed once: that says nothing of its time."""
 
-    UNTIMED = dataclasses.replace(POLICY, timed=False, looks=(1,))
+    UNTIMED = dataclasses.replace(POLICY, timed=False, looks=(1, 4))
 
     def judge(self, new, reference, **more):
         return judge([make_round(**new, **more)], SUBJECT, reference, self.UNTIMED)
@@ -264,8 +264,33 @@ class TestUntimed:
     def test_without_a_baseline_there_is_nothing_to_say(self):
         assert self.judge({}, None).status == "no-baseline"
 
-    def test_one_round_settles_it(self):
-        assert settled([make_round()], SUBJECT, make_reference([make_round()]), self.UNTIMED, 1)
+    @pytest.mark.parametrize("cpu", [0.001, 0.02, 0.025])
+    def test_one_round_settles_it(self, cpu):
+        reference = make_reference(*[[make_round()]] * 3)
+        assert settled([make_round(cpu=cpu)], SUBJECT, reference, self.UNTIMED, 4)
+
+    def test_one_slow_round_settles_nothing(self):
+        """It had no warm-up. Seen: 0.44x of the baseline's throughput, and 1.0x in the next run."""
+        reference = make_reference(*[[make_round(156)]] * 3)
+        assert not settled([make_round(69)], SUBJECT, reference, self.UNTIMED, 4)
+
+    @pytest.mark.parametrize(
+        ("throughputs", "status"),
+        [((69, 150, 155, 148), "unchanged"), ((69, 70, 68, 71), "regressed"), ((156,), "unchanged")],
+    )
+    def test_all_rounds_together_decide(self, throughputs, status):
+        reference = make_reference(*[[make_round(156)]] * 3)
+        rounds = [make_round(throughput) for throughput in throughputs]
+        verdict = judge(rounds, SUBJECT, reference, self.UNTIMED)
+        assert verdict.status == status
+        times = {1: "executed once", 4: "executed 4 times"}[len(rounds)]
+        assert (times in verdict.reason) == (status == "unchanged")
+
+    @pytest.mark.parametrize("loads", [1, 5, 6])
+    def test_counters_need_no_second_round(self, loads):
+        reference = make_reference([make_round(counters={"model_loads": 5})])
+        rounds = [make_round(counters={"model_loads": loads})]
+        assert settled(rounds, SUBJECT, reference, self.UNTIMED, 4)
 
 
 class TestIncomparable:
