@@ -2,8 +2,10 @@
 
 Raw rounds are kept, not summaries, and each accepted session apart. Format history:
 
-1. `id`, `variant`, `environment`, `subject`, `sessions` (`recorded_at`, `commit`, `software`, `rounds`). A
-   round may have `figures` (metric name -> number); readers of before 0.2 pass over it.
+1. `id`, `variant`, `environment`, `subject`, `sessions` (`recorded_at`, `commit`, `software`, `rounds`). What
+   came later, and readers of before 0.2 pass over: a round may have `figures` (metric name -> number), an
+   operator `blocks`, `bytes_in`, `scheduling_s`, `backpressure_s`, `actors` and `actor_utilization`; the last
+   session that counted work has `work` (`pytest_rayperf/work/counts.py`), and no other one.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any
 
 from pytest_rayperf.errors import BaselineError
 from pytest_rayperf.results import Environment, Operator, Round, Subject
+from pytest_rayperf.work.counts import Work, work_from_json, work_to_json
 
 SCHEMA_VERSION = 1
 
@@ -28,6 +31,8 @@ class Session:
     commit: str | None
     software: Mapping[str, str | None]
     rounds: tuple[Round, ...]
+    work: Work | None = None
+    """What the pipeline's work was counted to be; None where it was not."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ def to_json(baseline: Baseline) -> str:
             "commit": session.commit,
             "software": dict(session.software),
             "rounds": [round_to_json(round_) for round_ in session.rounds],
+            **({} if session.work is None else {"work": work_to_json(session.work)}),
         }
         for session in baseline.sessions
     ]
@@ -159,7 +165,11 @@ class _Reader:
             commit=self.maybe_text(data.get("commit"), f"{where}.commit"),
             software={k: self.maybe_text(v, f"{where}.software.{k}") for k, v in software.items()},
             rounds=tuple(self.round(r, f"{where}.rounds[{i}]") for i, r in enumerate(rounds)),
+            work=self.work(data.get("work"), f"{where}.work"),
         )
+
+    def work(self, value: object, where: str) -> Work | None:
+        return None if value is None else work_from_json(value, f"{self._shown}: {where}")
 
     def round(self, value: object, where: str) -> Round:
         data = self.mapping(value, where)

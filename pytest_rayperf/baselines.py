@@ -6,6 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock
@@ -128,13 +129,15 @@ class BaselineStore:
             kept: tuple[Session, ...] = ()
             if old is not None and old.subject == subject and not anew:
                 kept = old.sessions
+            if session.work is not None:  # the same in all sessions, or else the last one was accepted
+                kept = tuple(replace(one, work=None) for one in kept)
             new = Baseline(benchmark.id, benchmark.variant, self.environment, subject, (*kept, session))
             _write_whole(path, to_json(new), self.shown(path))
         return path
 
 
 def _reference(baseline: Baseline, shown: str) -> Reference:
-    sessions = tuple(ReferenceSession(s.rounds, s.software) for s in baseline.sessions)
+    sessions = tuple(ReferenceSession(s.rounds, s.software, s.work) for s in baseline.sessions)
     return Reference(shown, baseline.subject, sessions)
 
 

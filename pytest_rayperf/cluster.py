@@ -17,6 +17,7 @@ import psutil
 
 from pytest_rayperf.counters import Tally
 from pytest_rayperf.errors import ConfigurationError
+from pytest_rayperf.monitors.operators import listen_to_executions
 from pytest_rayperf.monitors.system import local_raylets
 
 _GRACE_S = 10.0
@@ -222,4 +223,6 @@ def _quieten() -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     with _without_rays_own_warnings():
         context = ray.data.DataContext.get_current()
+        # It makes the context, where there is none yet, as the line above does.
+        listen_to_executions()
     context.enable_progress_bars = False

@@ -12,6 +12,7 @@ from pytest_rayperf.results import Benchmark, Duel, Round, Subject, Variant, Ver
 from pytest_rayperf.session import RunRecord
 from pytest_rayperf.slugs import slug_of
 from pytest_rayperf.verdict import Reference, judge, settled
+from pytest_rayperf.work.counts import Work
 from pytest_rayperf.wrong import unfinished
 
 
@@ -23,7 +24,7 @@ class Item:
     name: str
     subject: Subject
     limits: Mapping[str, float]
-    """`max_slowdown` and `min_throughput` of the mark, where given."""
+    """What the mark demands, by keyword."""
     variant: Variant | None = None
     """Of a test that is parametrized with `variant`: which of its anti-pattern's two this item reports."""
     duel_key: str = ""
@@ -79,15 +80,25 @@ class Conclusions:
         policy: Policy,
         wrong: str | None = None,
         duel: Duel | None = None,
+        repeated: Sequence[str] = (),
+        work: Work | None = None,
     ) -> Benchmark:
-        """The benchmark with its verdict; `wrong` says what makes it invalid whatever its speed."""
+        """The benchmark with its verdict.
+
+        Args:
+            side, rounds, policy: what is judged.
+            wrong: says what makes it invalid whatever its speed.
+            duel: of a fix, against its anti-pattern.
+            repeated: why rounds of it were measured again.
+            work: of its pipeline, counted.
+        """
         if wrong is not None:
             verdict = Verdict("invalid", wrong, wrong=True)
         else:
             store, subject = self._record.store, self._item.subject
             elsewhere = None if side.reference else store.elsewhere(side.slug, side.id)
             software = self._record.provenance.software
-            verdict = judge(rounds, subject, side.reference, policy, elsewhere, software)
+            verdict = judge(rounds, subject, side.reference, policy, elsewhere, software, work)
         return Benchmark(
             id=side.id,
             slug=side.slug,
@@ -97,6 +108,8 @@ class Conclusions:
             variant=side.variant,
             baseline=side.reference.name if side.reference else None,
             duel=duel,
+            repeated=tuple(repeated),
+            work=work,
         )
 
     def add(self, benchmark: Benchmark) -> None:

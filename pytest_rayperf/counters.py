@@ -1,5 +1,7 @@
 """Exact counts from inside the workers: model loads, UDF calls, whatever a pipeline wants to count.
 
+Records travel with them: what is not a sum, such as how long each call of a UDF took (`record`).
+
 A UDF calls `count("model_loads")`; the driver's `Tally` has the sums after each round. Each process appends a
 line a count to a file of its own, in a folder of its node. So a count takes microseconds
 (benchmarks/counting.py), and holds as soon as `count` returned: actors may be killed with SIGKILL once the
@@ -13,6 +15,7 @@ process asks once a job, and where there is no key, `count` does nothing.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import sys
@@ -20,6 +23,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +39,7 @@ _REMOVE_TIMEOUT_S = 10.0
 
 
 class CountsLostError(RayperfError):
-    """Not all that was counted is known, so that sums would be too small."""
+    """Not all that was counted or recorded is known, so that sums would be too small."""
 
 
 def count(name: str, amount: int = 1) -> None:
@@ -48,19 +52,25 @@ def count(name: str, amount: int = 1) -> None:
         OSError: the count could not be written (disk full, folder not writable). It has the file's path.
         ValueError: `name` has a line break in it, or `amount` is no whole number.
     """
-    global _known
-    ray = sys.modules.get("ray")  # where nobody imported it, nothing is measured: no reason to import it here
-    if ray is None or not ray.is_initialized():
-        return
-    job = ray.get_runtime_context().get_job_id()
-    known = _known
-    if known is None or known[0] != job:
-        with _lock:
-            if _known is None or _known[0] != job:
-                _known = (job, _find_sink(job))
-            known = _known
-    if known[1] is not None:
-        known[1].append(name, amount)
+    sink = _sink()
+    if sink is not None:
+        sink.append(name, amount)
+
+
+def record(kind: str, *fields: Any) -> None:
+    """Hand the driver one record of the round that is running: as `count`, but kept each by itself.
+
+    Args:
+        kind: tells the reader what the fields are.
+        fields: whatever JSON has a form for.
+
+    Raises:
+        OSError: as `count` does.
+        TypeError, ValueError: JSON has no form for a field.
+    """
+    sink = _sink()
+    if sink is not None:
+        sink.append_record(kind, fields)
 
 
 class Sink:
@@ -96,7 +106,18 @@ class Sink:
         """
         if "\n" in name:
             raise ValueError(f"a counter's name cannot have a line break in it: {name!r}")
-        line = f"{amount:d} {name}\n".encode()
+        self._write(f"{amount:d} {name}\n".encode())
+
+    def append_record(self, kind: str, fields: tuple[Any, ...]) -> None:
+        """Add one line that is a JSON array: no count begins with a bracket.
+
+        Raises:
+            OSError: as `append` does.
+            TypeError, ValueError: JSON has no form for a field.
+        """
+        self._write(json.dumps((kind, *fields), separators=(",", ":"), allow_nan=False).encode() + b"\n")
+
+    def _write(self, line: bytes) -> None:
         if self._cut:
             raise self._failure(errno.EIO, "an earlier line was cut off")
         try:
@@ -118,6 +139,22 @@ _known: tuple[str, Sink | None] | None = None
 _lock = threading.Lock()
 
 
+def _sink() -> Sink | None:
+    """Where this process writes; None where nothing is measured."""
+    global _known
+    ray = sys.modules.get("ray")  # where nobody imported it, nothing is measured: no reason to import it here
+    if ray is None or not ray.is_initialized():
+        return None
+    job = ray.get_runtime_context().get_job_id()
+    known = _known
+    if known is None or known[0] != job:
+        with _lock:
+            if _known is None or _known[0] != job:
+                _known = (job, _find_sink(job))
+            known = _known
+    return known[1]
+
+
 def _find_sink(job: str) -> Sink | None:
     import ray
     from ray.experimental.internal_kv import _internal_kv_get
@@ -135,6 +172,20 @@ def _forget() -> None:
     global _known
     with _lock:
         _known = None
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What came of a round."""
+
+    counts: dict[str, int]
+    """The sums, by name."""
+    records: tuple[tuple[Any, ...], ...]
+    """Each a kind and its fields. In order within a process; those of several, one process after another."""
+
+    def of(self, kind: str) -> list[tuple[Any, ...]]:
+        """The fields of the records of one kind."""
+        return [one[1:] for one in self.records if one[0] == kind]
 
 
 class Tally:
@@ -179,18 +230,22 @@ class Tally:
         return tally
 
     def take(self) -> dict[str, int]:
-        """The sums since the last `take` or `discard`, by name.
+        """As `take_all`, and drops the records: the sums, by name."""
+        return self.take_all().counts
+
+    def take_all(self) -> Taken:
+        """The sums and the records since the last of these calls, or of `discard`.
 
         Raises:
             CountsLostError: the sums would be too small. Since the last call a node died, a process was
                 stopped within a count, or a file was removed: what there is is dropped, and the next call
                 starts afresh. Or a node does not answer.
         """
-        sums, lost = self._advance()
+        taken, lost = self._advance()
         if lost:
             causes = "; ".join(lost)
             raise CountsLostError(f"not all that was counted in this round is known: {causes}; run it again")
-        return sums
+        return taken
 
     def discard(self) -> None:
         """Forget what was counted, or lost, so far: what an interrupted round left is not the next one's.
@@ -222,8 +277,8 @@ class Tally:
             if removals:
                 ray.wait(removals, num_returns=len(removals), timeout=_REMOVE_TIMEOUT_S)
 
-    def _advance(self) -> tuple[dict[str, int], list[str]]:
-        """Read on to the end: the sums of it, and why they are not all, in words."""
+    def _advance(self) -> tuple[Taken, list[str]]:
+        """Read on to the end: what there is, and why it is not all, in words."""
         import ray
 
         alive = self._survey()
@@ -241,12 +296,14 @@ class Tally:
                 cause = (str(error).strip().splitlines() or [type(error).__name__])[-1]
                 raise CountsLostError(f"the counts on node {node[:12]} cannot be read: {cause}") from error
         sums: dict[str, int] = {}
-        for node, (part, ends, losses) in parts.items():
+        records: list[tuple[Any, ...]] = []
+        for node, (part, lines, ends, losses) in parts.items():
             self._offsets[node] = ends
             lost += losses
+            records += (tuple(json.loads(line)) for line in lines)
             for name, amount in part.items():
                 sums[name] = sums.get(name, 0) + amount
-        return sums, lost
+        return Taken(sums, tuple(records)), lost
 
     def _survey(self) -> set[str]:
         """The nodes that are alive. One that came and died since the last look is put with those of then."""
@@ -295,7 +352,7 @@ def _make_folder(folder: Path) -> None:
         folder.chmod(0o777)  # as Ray does: the cluster and the driver may be different users'
 
 
-Read = tuple[dict[str, int], dict[str, int], list[str]]
+Read = tuple[dict[str, int], list[bytes], dict[str, int], list[str]]
 
 
 # The next three are made in functions, and import what they need themselves, for Ray to send them whole: a
@@ -304,12 +361,13 @@ Read = tuple[dict[str, int], dict[str, int], list[str]]
 
 def _reader() -> Callable[[str, dict[str, int]], Read]:
     def read(folder: str, offsets: dict[str, int]) -> Read:
-        """Sums of the lines behind `offsets`, the new offsets, and what was lost, in words."""
+        """Sums and records of the lines behind `offsets`, the new offsets, and what was lost, in words."""
         import time
         from collections import Counter
         from pathlib import Path
 
         sums: dict[str, int] = {}
+        records: list[bytes] = []
         ends: dict[str, int] = {}
         lost = []
         for path in Path(folder).glob("*"):
@@ -325,13 +383,15 @@ def _reader() -> Callable[[str, dict[str, int]], Read]:
             whole, _, cut = data.rpartition(b"\n")
             if cut:
                 lost.append(f"the last count in {path} was cut off")
-            for line, times in Counter(whole.split(b"\n")).items():
-                if line:
+            lines = whole.split(b"\n")
+            records += (line for line in lines if line.startswith(b"["))
+            for line, times in Counter(lines).items():
+                if line and not line.startswith(b"["):
                     amount, _, name = line.decode().partition(" ")
                     sums[name] = sums.get(name, 0) + times * int(amount)
             ends[path.name] = start + len(data)
         lost += [f"{folder}/{name} was removed" for name in offsets if name not in ends]
-        return sums, ends, lost
+        return sums, records, ends, lost
 
     return read
 

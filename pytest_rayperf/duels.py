@@ -16,6 +16,7 @@ from pytest_rayperf.reasons import show
 from pytest_rayperf.results import (
     METRICS,
     THROUGHPUT,
+    TIMES,
     Duel,
     DuelStatus,
     Interval,
@@ -48,11 +49,14 @@ def duel_verdict(
     A counter gives an exact ratio.
     """
     status: DuelStatus
+    disturbed = next((r.disturbed for pair in pairs for r in pair if r.disturbed), None)
     ratio, strict = _ratio(metric, pairs, SHOWN_ALPHA / 2), _strict(metric, pairs, policy)
     if ratio is None or strict is None:
         status, reason = _without_ratio(metric, pairs, floor)
     else:
         status, reason = _status(metric, ratio, floor, strict)
+    if disturbed is not None and metric in TIMES:
+        status, reason = "inconclusive", f"rounds were disturbed: {disturbed}"
     if outputs_equal is False:
         status, reason = "invalid", "the two variants' outputs differ"
     return Duel(antipattern, metric, ratio, floor, outputs_equal, status, reason)

@@ -19,6 +19,10 @@ class PipelineError(RayperfError):
     """A pipeline returned what cannot be measured: neither a dataset nor a row count, say."""
 
 
+class WorkersLostError(RayperfError):
+    """Workers, or what they counted, were lost in round after round: none of them is the pipeline's own."""
+
+
 class UsageInTestError(RayperfError):
     """A test uses the `rayperf` fixture in a way that it does not allow."""
 

@@ -5,6 +5,11 @@ the references of the blocks that it gives (what `write` and `materialize` do to
 
 - threads of this process read memory (the workers', the driver's, the object store's) and the GPUs five
   times a second;
+- Ray Data's executor calls `OperatorMonitor` at each turn of its loop, which looks at the actor pools at most
+  twenty times a second;
+- the clock is read when the first block is there;
+- each call of a UDF of `map_batches` is timed in its worker, and written to a file: some 20 microseconds
+  (benchmarks/instrumenting.py);
 - `on_rows` is called with a block's row count, and writes to the terminal at most once a second;
 - `pytest_rayperf.count`, where a UDF calls it (a checkpoint's `load` does), writes a line to a file:
   microseconds.
@@ -13,7 +18,8 @@ the references of the blocks that it gives (what `write` and `materialize` do to
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from time import perf_counter
 from types import ModuleType
@@ -21,12 +27,32 @@ from typing import Any
 
 import numpy as np
 
+from pytest_rayperf.batches import instrumented_batches
 from pytest_rayperf.cluster import Cluster
+from pytest_rayperf.counters import CountsLostError, Taken
 from pytest_rayperf.errors import PipelineError
-from pytest_rayperf.measurement import Execution, Outputs, Pipeline
-from pytest_rayperf.monitors.operators import operators_of
-from pytest_rayperf.monitors.protocol import Monitor
-from pytest_rayperf.results import METRICS, PEAK_MEMORY, Round
+from pytest_rayperf.instrumenting import CALL
+from pytest_rayperf.latency import calls_of
+from pytest_rayperf.measurement import Execution, Outputs, Pipeline, Spoiled
+from pytest_rayperf.monitors.operators import OperatorMonitor, operators_of
+from pytest_rayperf.results import (
+    EFFICIENCY,
+    ENERGY,
+    GPU_POWER,
+    METRICS,
+    PEAK_MEMORY,
+    SAMPLER_CPU,
+    STARTUP,
+    STEADY_THROUGHPUT,
+    WORKER_CPU,
+    WORKERS_MEMORY,
+    Operator,
+    Round,
+)
+from pytest_rayperf.watch import Watch
+
+_REPORTED_AS = {"cpu_seconds": WORKER_CPU.name, "total_peak_memory": WORKERS_MEMORY.name}
+"""What a monitor calls a figure, where a round calls it otherwise."""
 
 
 class RayExecutor:
@@ -34,7 +60,7 @@ class RayExecutor:
 
     Args:
         cluster: where.
-        make_monitors: gives what samples while a round runs; asked anew when the cluster was started anew.
+        make_watch: gives what looks on while a round runs; asked anew when the cluster was started anew.
         warn: hears what makes figures doubtful.
         clock: seconds, monotonic.
     """
@@ -42,15 +68,16 @@ class RayExecutor:
     def __init__(
         self,
         cluster: Cluster,
-        make_monitors: Callable[[], Sequence[Monitor]],
+        make_watch: Callable[[], Watch],
         warn: Callable[[str], None],
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self._cluster = cluster
-        self._make_monitors = make_monitors
+        self._make_watch = make_watch
         self._warn = warn
         self._clock = clock
-        self._monitors: Sequence[Monitor] = ()
+        self._watch = Watch()
+        self._unseen: set[str] = set()
         self._starts = 0
 
     def shipping(self, modules: Iterable[ModuleType]) -> AbstractContextManager[None]:
@@ -73,48 +100,109 @@ class RayExecutor:
                 "the cluster's CPUs were in use by something else when a round began: doubtful figures"
             )
         if self._starts != self._cluster.starts:
-            self._monitors, self._starts = self._make_monitors(), self._cluster.starts
+            self._watch, self._starts = self._make_watch(), self._cluster.starts
         self._cluster.tally.discard()  # what an interrupted round left
         references: list[Any] = []
-        rows = 0
+        rows = first_rows = 0
+        startup: float | None = None
         with ExitStack() as sampling:
-            for monitor in self._monitors:
+            operators = sampling.enter_context(OperatorMonitor())
+            for monitor in self._watch.all():
                 sampling.enter_context(monitor)
             start = self._clock()
-            result = pipeline()
+            with instrumented_batches():
+                result = pipeline()
             if _is_count(result):
                 rows = int(result)
             else:
                 for bundle in _bundles(result):
                     rows += bundle.num_rows()
+                    if startup is None:
+                        startup, first_rows = self._clock() - start, rows
                     if keep_outputs:
                         references.extend(bundle.block_refs)
                     on_rows(rows)
             wall = self._clock() - start
-        figures = self._figures()
+        spoiled = self._spoiled()
+        try:
+            taken = self._cluster.tally.take_all()
+        except CountsLostError as error:
+            taken, spoiled = Taken({}, ()), Spoiled(str(error), lost=True)
+        figures = {**self._figures(), **_start_apart(startup, first_rows, rows, wall)}
+        figures |= _energy(figures, rows, wall)
         memory = figures.pop(PEAK_MEMORY.name, None)
         return Execution(
             Round(
                 rows=rows,
                 wall_seconds=wall,
-                operators=() if _is_count(result) else operators_of(result),
-                counters=self._cluster.tally.take(),
+                operators=self._operators(operators, result),
+                counters=taken.counts,
+                calls=calls_of(taken.of(CALL)),
                 peak_worker_memory=None if memory is None else int(memory),
                 figures=figures,
+                nodes=self._watch.by_node(),
             ),
             fetch(references) if keep_outputs and not _is_count(result) else None,
+            spoiled,
         )
+
+    def _operators(self, monitor: OperatorMonitor, result: Any) -> tuple[Operator, ...]:
+        if monitor.problem is not None:
+            self._warn(f"figures are missing: {monitor.problem}")
+        if monitor.executions or _is_count(result):
+            return monitor.operators
+        return operators_of(result)  # made before Ray Data was told to report: its own statistics remain
+
+    def _spoiled(self) -> Spoiled | None:
+        losses, disturbance = self._watch.losses, self._watch.disturbance
+        if disturbance is not None:
+            for text in disturbance.unseen():
+                # Once a run: the figures in it differ from round to round.
+                kind = re.sub(r"[\d.]+", "#", text)
+                if kind not in self._unseen:
+                    self._unseen.add(kind)
+                    self._warn(f"whether rounds were disturbed is not known whole: {text}")
+        if losses is not None and losses.losses():
+            return Spoiled("; ".join(losses.losses()), lost=True)
+        if disturbance is not None and disturbance.reasons():
+            return Spoiled("; ".join(disturbance.reasons()))
+        return None
 
     def _figures(self) -> dict[str, float]:
         """What the monitors measured, of the metrics that are reported."""
-        figures = {}
-        for monitor in self._monitors:
+        figures: dict[str, float] = {}
+        cost = 0.0
+        for monitor in self._watch.all():
             if monitor.problem is not None:
                 self._warn(f"figures are missing: {monitor.problem}")
-            for name, value in monitor.summary().items():
-                if name in METRICS and value is not None:
+            for own, value in monitor.summary().items():
+                name = _REPORTED_AS.get(own, own)
+                if name == SAMPLER_CPU.name:
+                    cost += value or 0.0
+                elif name in METRICS and value is not None:
                     figures[name] = value
-        return figures
+        return {**figures, SAMPLER_CPU.name: cost} if cost else figures
+
+
+def _start_apart(startup: float | None, first_rows: int, rows: int, wall: float) -> dict[str, float]:
+    """Seconds until the first rows were there, and rows a second from then on.
+
+    Nothing of a pipeline that executes by itself; no steady throughput of one whose rows came all at once.
+    """
+    if startup is None:
+        return {}
+    figures = {STARTUP.name: startup}
+    if rows > first_rows and wall > startup:
+        figures[STEADY_THROUGHPUT.name] = (rows - first_rows) / (wall - startup)
+    return figures
+
+
+def _energy(figures: Mapping[str, float], rows: int, wall: float) -> dict[str, float]:
+    """Joules a row, and rows a second and watt, of all cards together; nothing where NVML tells no power."""
+    watts = figures.get(GPU_POWER.name)
+    if not watts or not rows or wall <= 0:
+        return {}
+    return {ENERGY.name: watts * wall / rows, EFFICIENCY.name: rows / wall / watts}
 
 
 @contextmanager

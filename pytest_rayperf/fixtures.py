@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pytest_rayperf.measurement import Executor
     from pytest_rayperf.models.classifier import Classifier
     from pytest_rayperf.monitors.gpu import GpuMonitor
-    from pytest_rayperf.monitors.protocol import Monitor
     from pytest_rayperf.monitors.system import SystemMonitor
 
 
@@ -100,36 +99,19 @@ def gpu_monitor() -> GpuMonitor:
 @pytest.fixture
 def system_monitor(ray_cluster: Cluster) -> SystemMonitor:
     """Samples CPU and memory of the cluster's workers: `with system_monitor as m: ...; m.summary()`."""
-    return _worker_monitor(ray_cluster)
-
-
-def _worker_monitor(cluster: Cluster) -> SystemMonitor:
     from pytest_rayperf.monitors.system import ClusterWorkers, SystemMonitor
 
-    return SystemMonitor(ClusterWorkers(cluster.raylet_pids))
+    return SystemMonitor(ClusterWorkers(ray_cluster.raylet_pids))
 
 
 @pytest.fixture(scope="session")
 def _rayperf_executor(request: pytest.FixtureRequest, ray_cluster: Cluster) -> Executor:
     """What runs the pipelines. A seam: the plugin's own tests put recorded rounds here."""
     from pytest_rayperf.execution import RayExecutor
+    from pytest_rayperf.watch import watch_over
 
     warn = _resources(request).record().warn
-    return RayExecutor(ray_cluster, lambda: _monitors(ray_cluster), warn)
-
-
-def _monitors(cluster: Cluster) -> list[Monitor]:
-    from pytest_rayperf.monitors.driver import DriverMemoryMonitor
-    from pytest_rayperf.monitors.gpu import GpuMonitor
-    from pytest_rayperf.monitors.object_store import ObjectStoreMonitor, ray_object_store
-
-    monitors: list[Monitor] = [
-        _worker_monitor(cluster),
-        DriverMemoryMonitor(),
-        ObjectStoreMonitor(ray_object_store()),
-    ]
-    gpu = GpuMonitor()
-    return [*monitors, gpu] if gpu.available else monitors
+    return RayExecutor(ray_cluster, lambda: watch_over(ray_cluster), warn)
 
 
 @pytest.fixture

@@ -103,7 +103,9 @@ class RayPerf:
             conclusions.add_unfinished(side, contest.samples.rounds.get(name, []), error)
             raise
         measured = contest.samples.rounds[name]
-        benchmark = conclusions.judge(side, measured, policy, unexpected_rows(measured, expected_rows))
+        repeated = contest.samples.repeated.get(name, [])
+        wrong = unexpected_rows(measured, expected_rows)
+        benchmark = conclusions.judge(side, measured, policy, wrong, repeated=repeated)
         conclusions.add(benchmark)
         conclusions.enforce([benchmark])
         return Result(benchmark.rounds, benchmark.verdict)
@@ -183,7 +185,8 @@ class RayPerf:
             signal = None
             if name == "fix":
                 wrong, signal = wrong or below_floor(duels), duels[0]
-            benchmarks[name] = conclusions.judge(sides[name], measured[name], policy, wrong, signal)
+            repeated = contest.samples.repeated.get(name, [])
+            benchmarks[name] = conclusions.judge(sides[name], measured[name], policy, wrong, signal, repeated)
         for name in reported:
             conclusions.add(benchmarks[name])
         conclusions.enforce(benchmarks[name] for name in reported)
@@ -234,7 +237,8 @@ class RayPerf:
         ladder = ladder_of(self._item.name, metric, measured, policy)
         if wrong is None:
             self._record.ladders.append(ladder)
-        benchmark = conclusions.judge(side, measured[last], policy, wrong)
+        repeated = contest.samples.repeated.get(last, [])
+        benchmark = conclusions.judge(side, measured[last], policy, wrong, repeated=repeated)
         conclusions.add(benchmark)
         conclusions.enforce([benchmark])
         return ladder
@@ -357,7 +361,7 @@ class RayPerf:
         self._used = True
 
     def _schedule(self, policy: Policy, warm_ups: int = 1) -> Schedule:
-        return Schedule(policy.looks, self._record.options.max_time, warm_ups)
+        return Schedule(policy.looks, self._record.options.max_time, warm_ups, timed=policy.timed)
 
     def _measure(
         self,

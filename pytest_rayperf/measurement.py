@@ -9,6 +9,7 @@ from traceback import walk_tb
 from types import FrameType, ModuleType
 from typing import Any, Protocol
 
+from pytest_rayperf.errors import WorkersLostError
 from pytest_rayperf.results import Round
 
 Pipeline = Callable[[], Any]
@@ -17,11 +18,26 @@ Outputs = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Spoiled:
+    """Why a round does not count; found without a look at how long it took.
+
+    Attributes:
+        reason: in words.
+        lost: whether work was lost in it (a worker, a node, counts). Such a round is none of the pipeline's;
+            of one that was only disturbed the times are doubtful, and all else holds.
+    """
+
+    reason: str
+    lost: bool = False
+
+
+@dataclass(frozen=True)
 class Execution:
     """A round, and the rows that it gave where they were asked for."""
 
     round: Round
     outputs: Outputs | None = None
+    spoiled: Spoiled | None = None
 
 
 @dataclass(frozen=True)
@@ -61,11 +77,16 @@ class Schedule:
         max_seconds: no further round is started after this long, once there are `looks[0]` rounds.
         warm_ups: rounds before, not counted: they fill page caches and start Ray's task workers. Without
             them the outputs are those of the first round.
+        spares: how many spoiled rounds of a variant are measured again. What is disturbed after that counts,
+            and says so.
+        timed: whether the rounds' times matter; else those that were only disturbed are not spoiled.
     """
 
     looks: tuple[int, ...]
     max_seconds: float
     warm_ups: int = 1
+    spares: int = 3
+    timed: bool = True
 
 
 @dataclass
@@ -74,6 +95,8 @@ class Samples:
 
     rounds: dict[str, list[Round]] = field(default_factory=dict)
     outputs: dict[str, Outputs] = field(default_factory=dict)
+    repeated: dict[str, list[str]] = field(default_factory=dict)
+    """By variant, why rounds of it were measured again."""
 
     @property
     def pairs(self) -> int:
@@ -83,13 +106,14 @@ class Samples:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a measurement is. `number` counts from 1; 0 is the warm-up."""
+    """Where a measurement is. `number` counts from 1; 0 is the warm-up. `repeated` rounds did not count."""
 
     variant: str
     number: int
     rows: int
     seconds: float
     rounds: tuple[Round, ...]
+    repeated: int = 0
 
 
 def take_turns(names: list[str]) -> Iterator[str]:
@@ -127,7 +151,10 @@ def measure(
     In a schedule without warm-ups the first rounds' outputs are kept, and where they are refused no second
     round is measured.
 
+    A spoiled round is measured again at once, while the schedule has spares and time left.
+
     Raises:
+        WorkersLostError: work was lost in one round more than there are spares.
         Exception: whatever a pipeline or Ray raised; the rounds that ended before are in `samples`.
     """
     start = clock()
@@ -137,7 +164,8 @@ def measure(
 
         def on_rows(rows: int) -> None:
             done = tuple(samples.rounds[name])
-            on_progress(Progress(name, number, rows, clock() - began, done))
+            again = len(samples.repeated.get(name, ()))
+            on_progress(Progress(name, number, rows, clock() - began, done, again))
 
         on_rows(0)
         execution = executor.run(pipelines[name], keep_outputs=keep_outputs, on_rows=on_rows)
@@ -146,7 +174,7 @@ def measure(
             return execution
         figures = {**execution.round.figures, **found.figures}
         outputs = found.outputs if keep_outputs and found.outputs is not None else execution.outputs
-        return Execution(replace(execution.round, figures=figures), outputs)
+        return replace(execution, round=replace(execution.round, figures=figures), outputs=outputs)
 
     def attempt(name: str, number: int, keep_outputs: bool) -> Execution | None:
         try:
@@ -157,13 +185,29 @@ def measure(
             release(error)
             del samples.rounds[name]
             samples.outputs.pop(name, None)
+            samples.repeated.pop(name, None)
             return None
 
     compare = len(pipelines) > 1
+    budget = schedule.max_seconds * len(pipelines)
+
+    def unspoiled(name: str, number: int, keep_outputs: bool) -> Execution | None:
+        while True:
+            execution = attempt(name, number, keep_outputs)
+            spoiled = None if execution is None else execution.spoiled
+            if execution is None or spoiled is None or (number == 0 and not spoiled.lost):
+                return execution  # nobody asks how long a warm-up took
+            repeated = samples.repeated.get(name, [])
+            enough = len(repeated) >= schedule.spares
+            if enough and spoiled.lost:
+                raise WorkersLostError(f"{spoiled.reason}; in {len(repeated) + 1} rounds of {name}")
+            if enough or (not spoiled.lost and (not schedule.timed or clock() - start >= budget)):
+                return replace(execution, round=replace(execution.round, disturbed=spoiled.reason))
+            samples.repeated[name] = [*repeated, spoiled.reason]
 
     def measured(name: str, number: int, is_first: bool) -> Execution | None:
         keep = compare and is_first
-        execution = attempt(name, number, keep)
+        execution = unspoiled(name, number, keep)
         if keep and execution is not None and execution.outputs is not None:
             samples.outputs[name] = execution.outputs
         return execution
@@ -182,7 +226,6 @@ def measure(
     if schedule.warm_ups and refused():
         return
 
-    budget = schedule.max_seconds * len(pipelines)
     for name in take_turns(list(pipelines)):
         if name not in samples.rounds:
             continue

@@ -43,9 +43,12 @@ __all__ = [
 ]
 
 _MARK = (
-    "rayperf(max_slowdown, min_throughput): a performance test with limits of its own. max_slowdown: the "
-    "factor that counts as a regression (default: --rayperf-max-slowdown). min_throughput: rows/s below "
-    "which it fails, with or without a baseline. Tests that use the fixture rayperf need no mark."
+    "rayperf(max_slowdown, min_throughput, max_batch_latency_p95, max_error_rate): a performance test with "
+    "limits of its own. max_slowdown: the factor that counts as a regression (default: "
+    "--rayperf-max-slowdown). The others are targets that it must meet with or without a baseline. "
+    "min_throughput: rows/s at the least. max_batch_latency_p95: seconds that 95 % of the calls of each UDF "
+    "of map_batches must be within. max_error_rate: the share of these calls, 0 to 1, that may raise an "
+    "error. Tests that use the fixture rayperf need no mark."
 )
 
 

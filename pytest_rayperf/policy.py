@@ -56,6 +56,8 @@ class Policy:
         comparisons: how many benchmarks share that chance.
         looks: the numbers of rounds after which the data are looked at, ascending.
         min_throughput: rows/s below which a benchmark fails, baseline or none.
+        max_batch_latency_p95: seconds that 95 % of the calls of each UDF must be within.
+        max_error_rate: share of the UDFs' calls, 0 to 1, that may raise an error.
         timed: whether the metrics with noise decide. Else the counters do, and a slowdown that is certain
             all the same, after the rounds of the last look: a single round without a warm-up may be slow.
     """
@@ -65,6 +67,8 @@ class Policy:
     comparisons: int = 1
     looks: tuple[int, ...] = (3, 6, 12, 20)
     min_throughput: float | None = None
+    max_batch_latency_p95: float | None = None
+    max_error_rate: float | None = None
     timed: bool = True
 
     def share(self, rounds: int) -> float:

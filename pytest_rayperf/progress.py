@@ -65,7 +65,8 @@ def describe_progress(name: str, progress: Progress, schedule: Schedule) -> str:
     variant = "" if progress.variant == name else f" {progress.variant}"
     least, most = schedule.looks[0], schedule.looks[-1]
     which = f"round {progress.number} of {least} to {most}" if progress.number else "warm-up"
-    text = f"rayperf: {name}{variant}, {which}"
+    again = f" ({progress.repeated} measured again)" if progress.repeated else ""
+    text = f"rayperf: {name}{variant}, {which}{again}"
     if progress.rows and progress.seconds > 0:
         return f"{text}: {progress.rows / progress.seconds:.1f} rows/s so far in this round"
     rates = [r.throughput for r in progress.rounds if r.throughput is not None]

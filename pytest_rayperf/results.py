@@ -10,7 +10,10 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pytest_rayperf.work.counts import Work
 
 Direction = Literal["higher", "lower"]
 Status = Literal[
@@ -18,6 +21,7 @@ Status = Literal[
 ]
 DuelStatus = Literal["effect", "no effect", "reversed", "inconclusive", "below-floor", "invalid"]
 Variant = Literal["antipattern", "fix"]
+Kind = Literal["CPU", "waiting", "bytes"]
 
 STATUSES: tuple[Status, ...] = (
     "regressed",
@@ -51,7 +55,20 @@ DRIVER_MEMORY = Metric("driver_memory_growth", "bytes", "lower")
 BYTES_WRITTEN = Metric("bytes_written", "bytes", "lower")
 FILES_WRITTEN = Metric("files_written", "files", "lower")
 TASKS = Metric("tasks", "tasks", "lower")
+STARTUP = Metric("startup_seconds", "s", "lower")
+STEADY_THROUGHPUT = Metric("steady_throughput", "rows/s", "higher")
+WORKER_CPU = Metric("worker_cpu_seconds", "s", "lower")
+WORKERS_MEMORY = Metric("total_worker_memory", "bytes", "lower")
+DRIVER_CPU = Metric("driver_cpu_seconds", "s", "lower")
+SAMPLER_CPU = Metric("sampler_cpu_seconds", "s", "lower")
 GPU_UTILIZATION = Metric("gpu_utilization_mean", "percent", "higher")
+GPU_MEMORY = Metric("gpu_memory_peak", "bytes", "lower")
+GPU_POWER = Metric("gpu_power_total", "W", "lower")
+GPU_CLOCK = Metric("gpu_clock_mean", "MHz", "higher")
+GPU_TEMPERATURE = Metric("gpu_temperature_max", "degrees Celsius", "lower")
+GPU_THROTTLED = Metric("gpu_throttled", "share of the time", "lower")
+ENERGY = Metric("joules_per_row", "J", "lower")
+EFFICIENCY = Metric("rows_per_second_per_watt", "rows/s/W", "higher")
 
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
@@ -68,19 +85,55 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             BYTES_WRITTEN,
             FILES_WRITTEN,
             TASKS,
+            STARTUP,
+            STEADY_THROUGHPUT,
+            WORKER_CPU,
+            WORKERS_MEMORY,
+            DRIVER_CPU,
+            SAMPLER_CPU,
             GPU_UTILIZATION,
+            GPU_MEMORY,
+            GPU_POWER,
+            GPU_CLOCK,
+            GPU_TEMPERATURE,
+            GPU_THROTTLED,
+            ENERGY,
+            EFFICIENCY,
         )
     }
 )
 """The metrics with noise, surest first. `perf_tests/README.md` says what each one is."""
 
 
+TIMES: frozenset[str] = frozenset(
+    metric.name
+    for metric in (
+        CPU_PER_ROW,
+        THROUGHPUT,
+        WALL,
+        STARTUP,
+        STEADY_THROUGHPUT,
+        WORKER_CPU,
+        DRIVER_CPU,
+        GPU_UTILIZATION,
+        GPU_POWER,
+        GPU_CLOCK,
+        ENERGY,
+        EFFICIENCY,
+    )
+)
+"""The metrics that say nothing of a pipeline while something else has the machine."""
+
+
 @dataclass(frozen=True)
 class Operator:
     """What one Ray Data operator did in one round; times in seconds, sizes in bytes.
 
-    `wall_s` and `cpu_s` are sums over the operator's tasks; `udf_s` is the part spent in the stage's
-    functions.
+    `wall_s` and `cpu_s` are sums over the operator's tasks, by the workers' clocks; `udf_s` is the part spent
+    in the stage's functions. `rows`, `blocks` and `bytes` came out of it, `bytes_in` went into its tasks.
+    `scheduling_s` is the time that its tasks waited to be started, summed over them; `backpressure_s` the
+    time that the operator was kept from starting tasks or from giving its output. `actors` is the most that
+    its pool had at once, `actor_utilization` the part of their time that they computed (0 to 1).
     """
 
     name: str
@@ -90,6 +143,45 @@ class Operator:
     rows: int | None = None
     bytes: int | None = None
     tasks: int | None = None
+    blocks: int | None = None
+    bytes_in: int | None = None
+    scheduling_s: float | None = None
+    backpressure_s: float | None = None
+    actors: int | None = None
+    actor_utilization: float | None = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a UDF, in whichever process."""
+
+    udf: str
+    seconds: float
+    rows: int | None = None
+    """Of the batch that it was given; None where that was not known at once."""
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class BatchLatency:
+    """The calls of one UDF in one or more rounds.
+
+    Seconds a call, of those that did not fail: one that breaks off early is not a fast one. None where there
+    were too few calls (`pytest_rayperf.latency.percentile`).
+    """
+
+    udf: str
+    count: int
+    """All calls, failed ones too."""
+    p50_s: float | None
+    p95_s: float | None
+    p99_s: float | None
+    errors: int
+
+    @property
+    def error_rate(self) -> float | None:
+        """Share of the calls that raised an exception, 0 to 1; None where there was no call."""
+        return self.errors / self.count if self.count else None
 
 
 @dataclass(frozen=True)
@@ -104,6 +196,12 @@ class Round:
     """Most private memory that any one worker process held, in bytes."""
     figures: Mapping[str, float] = field(default_factory=dict)
     """What else was measured, by name of its metric: a name that is not here was not measured."""
+    calls: tuple[Call, ...] = ()
+    """Each call of each UDF of `map_batches`."""
+    nodes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """What each node's sampler measured, by the node's id, where there are several."""
+    disturbed: str = ""
+    """What else had the machine meanwhile, in words: then its times are not the pipeline's own."""
 
     @property
     def throughput(self) -> float | None:
@@ -206,6 +304,44 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Change:
+    """How one operator changed, in the respect in which it changed most.
+
+    Attributes:
+        operator: its name.
+        kind: CPU time, waiting, or bytes of output; all by row of the pipeline's output.
+        own: relative to what it was; None where that was nothing.
+        share: relative to the sum over all operators.
+    """
+
+    operator: str
+    kind: Kind
+    own: float | None
+    share: float
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What became of each operator.
+
+    Attributes:
+        changes: one an operator, the one that grew most first.
+        new: operators that were not there before: fused in another way, or added.
+        waiting: how much longer all operators' tasks waited, relative to the wall time of all of them; None
+            where it was not measured.
+    """
+
+    changes: tuple[Change, ...]
+    new: tuple[str, ...]
+    waiting: float | None
+
+    @property
+    def cause(self) -> Change | None:
+        """The operator that grew most; None if none did."""
+        return self.changes[0] if self.changes and self.changes[0].share > 0 else None
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What is said of a benchmark, in which metric, and why."""
 
@@ -217,6 +353,8 @@ class Verdict:
     threshold: float | None = None
     mde: float | None = None
     comparisons: tuple[Comparison, ...] = ()
+    attribution: Attribution | None = None
+    """What became of each operator since the baseline; None where that was not measured."""
     wrong: bool = False
     """The output was wrong (rows lost, variants unequal, error not raised): fails with or without a gate."""
 
@@ -233,6 +371,10 @@ class Benchmark:
     variant: Variant | None = None
     baseline: str | None = None
     """The baseline file compared with, relative to where the run was started; None if there is none."""
+    work: Work | None = None
+    """What its pipeline's work was counted to be, in a short pass that was not timed; None if it was not."""
+    repeated: tuple[str, ...] = ()
+    """Why rounds were measured again: one entry for each that does not count."""
     duel: Duel | None = None
     """Of a fix: how much better it is than its anti-pattern, in the signal metric."""
 

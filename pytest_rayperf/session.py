@@ -73,7 +73,7 @@ class RunRecord:
         """The policy of one test.
 
         Args:
-            limits: `max_slowdown` and `min_throughput` of its mark.
+            limits: what its mark demands, by keyword.
             benchmarks: how many the test measures; they share its part of the error.
         """
         options = self.options
@@ -84,11 +84,14 @@ class RunRecord:
             looks=look_schedule(options.min_rounds, options.max_rounds),
         )
         given = limits or {}
+        policy = replace(policy, max_slowdown=given.get("max_slowdown", policy.max_slowdown))
+        if options.update_baselines:
+            return policy  # what accepts what it measures has no target: the verdict says how it compares
         return replace(
             policy,
-            max_slowdown=given.get("max_slowdown", policy.max_slowdown),
-            # A run that accepts what it measures has no target: the verdict says how it compares.
-            min_throughput=None if options.update_baselines else given.get("min_throughput"),
+            min_throughput=given.get("min_throughput"),
+            max_batch_latency_p95=given.get("max_batch_latency_p95"),
+            max_error_rate=given.get("max_error_rate"),
         )
 
     def warn(self, text: str) -> None:
@@ -102,7 +105,11 @@ class RunRecord:
         verdict = benchmark.verdict
         broken = verdict.status == "invalid" and not _only_counters_changed(verdict)
         if self.options.update_baselines and benchmark.rounds and not broken:
-            self._accept(benchmark, subject)
+            disturbed = next((r.disturbed for r in benchmark.rounds if r.disturbed), None)
+            if disturbed is None:
+                self._accept(benchmark, subject)
+            else:
+                self.warn(f"{benchmark.slug}: not a baseline, for its rounds were disturbed: {disturbed}")
 
     def add_unfinished(self, benchmark: Benchmark) -> None:
         """Record what was measured of a benchmark before it was interrupted or broke."""
@@ -114,6 +121,7 @@ class RunRecord:
             commit=self.provenance.commit,
             software=self.provenance.software,
             rounds=benchmark.rounds,
+            work=benchmark.work,
         )
         changed = benchmark.verdict.status in ("regressed", "improved", "invalid")
         path = self.store.accept(benchmark, subject, session, anew=changed)

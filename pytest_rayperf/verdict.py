@@ -23,10 +23,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pytest_rayperf.attribution import attribute
 from pytest_rayperf.policy import BETA, GATED, NOISE, Policy
 from pytest_rayperf.reasons import describe, explain
 from pytest_rayperf.results import (
-    THROUGHPUT,
+    Attribution,
     Comparison,
     Interval,
     Metric,
@@ -36,6 +37,9 @@ from pytest_rayperf.results import (
     Verdict,
 )
 from pytest_rayperf.statistics import LogEstimate, Noise, after_rounds, session_ratio
+from pytest_rayperf.targets import missed_target
+from pytest_rayperf.work.comparison import compare_work
+from pytest_rayperf.work.counts import Work
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class ReferenceSession:
 
     rounds: tuple[Round, ...]
     software: Mapping[str, str | None] = field(default_factory=dict)
+    work: Work | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,11 @@ class Reference:
     subject: Subject
     sessions: tuple[ReferenceSession, ...]
 
+    @property
+    def work(self) -> Work | None:
+        """The work that was counted last; None if it never was."""
+        return next((s.work for s in reversed(self.sessions) if s.work is not None), None)
+
 
 def judge(
     rounds: Sequence[Round],
@@ -62,6 +72,7 @@ def judge(
     policy: Policy,
     elsewhere: Reference | None = None,
     software: Mapping[str, str | None] | None = None,
+    work: Work | None = None,
 ) -> Verdict:
     """The verdict on one benchmark.
 
@@ -73,28 +84,36 @@ def judge(
         elsewhere: where there is no `reference`, the baseline of another environment: its counters carry
             over if it measured the same with the same software.
         software: this run's versions, for `elsewhere`.
+        work: what the pipeline's work was counted to be, which has no noise and holds on any machine.
     """
     wrong = _rows_differ(rounds)
     if wrong:
         return Verdict("invalid", wrong, metric="rows", wrong=True)
-    slow = _below_target(rounds, policy)
+    missed = missed_target(rounds, policy)
     if reference is None:
-        return slow or _without_baseline(rounds, subject, elsewhere, software or {})
+        return missed or _without_baseline(rounds, subject, elsewhere, software or {}, work)
     if reference.subject != subject:
-        return slow or Verdict("incomparable", _subject_change(reference, subject))
+        return missed or Verdict("incomparable", _subject_change(reference, subject))
     counted = _judge_counters(rounds, reference)
     if counted is not None and counted.status != "improved":
         return counted
-    comparisons = _compare_metrics(rounds, reference, policy)
-    if slow is not None:
-        return slow
+    worked = _judge_work(work, reference)
+    if worked is not None and worked.status != "improved":
+        return worked
+    disturbed = next((r.disturbed for r in rounds if r.disturbed), None)
+    if disturbed is not None and policy.timed:
+        return Verdict("inconclusive", _doubtful(rounds, disturbed))
+    comparisons = () if disturbed else _compare_metrics(rounds, reference, policy)
+    if missed is not None:
+        return missed
+    found = attribute(rounds, [r for s in reference.sessions for r in s.rounds])
     regressed = [c for c in comparisons if c.status == "regressed"]
     if regressed:
-        before = [r for s in reference.sessions for r in s.rounds]
-        reason = "\n".join(describe(c, rounds, before, reference.name) for c in regressed)
-        return _from(regressed[0], comparisons, reason)
-    if counted is not None:
-        return counted
+        reason = "\n".join(describe(c, found, reference.name) for c in regressed)
+        return _from(regressed[0], comparisons, reason, found)
+    less = counted or worked
+    if less is not None:
+        return less
     if not policy.timed:
         times = "once" if len(rounds) == 1 else f"{len(rounds)} times"
         same = f"counters as in {reference.name}; executed {times}: only a large slowdown shows"
@@ -103,7 +122,7 @@ def judge(
         return Verdict("inconclusive", f"no metric of {reference.name} was measured in this run")
     # The surest metric speaks for the benchmark; the others were heard above and did not object.
     surest = comparisons[0]
-    return _from(surest, comparisons, explain(surest, comparisons, len(reference.sessions)))
+    return _from(surest, comparisons, explain(surest, comparisons, len(reference.sessions)), found)
 
 
 def settled(
@@ -136,17 +155,12 @@ def _rows_differ(rounds: Sequence[Round]) -> str | None:
     return None
 
 
-def _below_target(rounds: Sequence[Round], policy: Policy) -> Verdict | None:
-    if policy.min_throughput is None:
-        return None
-    best = max((r.throughput or 0.0) for r in rounds)
-    if best >= policy.min_throughput:
-        return None
-    reason = (
-        f"regressed: throughput at most {best:.1f} rows/s in {len(rounds)} rounds, "
-        f"target min_throughput={policy.min_throughput:g}"
+def _doubtful(rounds: Sequence[Round], reason: str) -> str:
+    count = sum(1 for r in rounds if r.disturbed)
+    return (
+        f"inconclusive: {count} of {len(rounds)} rounds were disturbed, though measured again: {reason}; "
+        "what would help: a machine that does nothing else"
     )
-    return Verdict("regressed", reason, metric=THROUGHPUT.name, threshold=policy.min_throughput)
 
 
 def _without_baseline(
@@ -154,6 +168,7 @@ def _without_baseline(
     subject: Subject,
     elsewhere: Reference | None,
     software: Mapping[str, str | None],
+    work: Work | None,
 ) -> Verdict:
     remedy = "record one with --rayperf-update-baselines"
     if elsewhere is None or elsewhere.subject != subject:
@@ -164,6 +179,9 @@ def _without_baseline(
     counted = _judge_counters(rounds, Reference(elsewhere.name, subject, tuple(same)))
     if counted is not None and counted.status in ("regressed", "invalid"):
         return counted
+    worked = _judge_work(work, elsewhere)
+    if worked is not None and worked.status == "regressed":
+        return worked
     counters = "equal" if counted is None else "better than"
     reason = f"no baseline for this environment, counters {counters} {elsewhere.name}; {remedy}"
     return Verdict("no-baseline", reason)
@@ -207,6 +225,22 @@ def _judge_counters(rounds: Sequence[Round], reference: Reference) -> Verdict | 
     reason = "\n".join(f"{line}; {accept}" if worse else line for line in lines)
     ratio = new / old if old else None
     return Verdict(status, reason, metric=name, ratio=ratio, threshold=1.0)
+
+
+def _judge_work(work: Work | None, reference: Reference) -> Verdict | None:
+    """Exact comparison of the counted work; None where nothing changed, or where it cannot be told."""
+    if work is None or reference.work is None:
+        return None
+    changes = [change for change in compare_work(work, reference.work) if change.gates]
+    worse = [change for change in changes if change.regression]
+    told = worse or changes
+    if not told:
+        return None
+    status: Status = "regressed" if worse else "improved"
+    accept = "; accept with --rayperf-update-baselines" if worse else ""
+    lines = [f"{status}: {change.explanation} (exact), baseline {reference.name}{accept}" for change in told]
+    first = told[0]
+    return Verdict(status, "\n".join(lines), metric=first.counter, ratio=first.ratio, threshold=1.0)
 
 
 def _counter_change(name: str, old: int, new: int, reference: Reference) -> str:
@@ -293,7 +327,9 @@ def _geometric_mean(figures: Sequence[float]) -> float:
     return math.exp(sum(map(math.log, figures)) / len(figures))
 
 
-def _from(c: Comparison, comparisons: tuple[Comparison, ...], reason: str) -> Verdict:
+def _from(
+    c: Comparison, comparisons: tuple[Comparison, ...], reason: str, found: Attribution | None
+) -> Verdict:
     ratio = c.ratio
     return Verdict(
         status=c.status,
@@ -304,4 +340,5 @@ def _from(c: Comparison, comparisons: tuple[Comparison, ...], reason: str) -> Ve
         threshold=c.threshold,
         mde=c.mde,
         comparisons=comparisons,
+        attribution=found,
     )

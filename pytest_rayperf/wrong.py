@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from pytest_rayperf.errors import RayperfError
 from pytest_rayperf.measurement import Samples
 from pytest_rayperf.results import Duel, Round, Verdict
 
@@ -16,6 +17,8 @@ _NO_MEMORY = re.compile(
 
 def unfinished(rounds: Sequence[Round], error: BaseException) -> Verdict:
     """The verdict on a benchmark that broke, or was interrupted."""
+    if isinstance(error, RayperfError):
+        return Verdict("invalid", f"invalid: {error}")
     if isinstance(error, Exception):
         text = f"invalid: the pipeline raised {type(error).__name__}: {gist(error)}"
         return Verdict("invalid", text)

@@ -175,6 +175,7 @@ class GpuMonitor:
         - `gpu_utilization_mean`, `gpu_utilization_max`: percent of the time in which a kernel ran
         - `gpu_memory_peak`: the most memory in use on any one card, in bytes
         - `gpu_power_mean`: watts a card
+        - `gpu_power_total`: watts of all cards; None unless all of them told
         - `gpu_temperature_max`: degrees Celsius
         - `gpu_clock_mean`: MHz of the SM clock
         - `gpu_throttled`: share of the samples (0 to 1) in which the clocks were held down, idleness apart
@@ -196,6 +197,7 @@ class GpuMonitor:
             "gpu_utilization_max": _peak(series("utilization")),
             "gpu_memory_peak": _peak(series("memory")),
             "gpu_power_mean": _mean(series("power")),
+            "gpu_power_total": _total(series("power")),
             "gpu_temperature_max": _peak(series("temperature")),
             "gpu_clock_mean": _mean(series("clock")),
             "gpu_throttled": _mean(series("throttled")),
@@ -306,6 +308,11 @@ def _throttle_reasons(nvml: _Nvml, card: _Handle) -> int:
 def _mean(series: list[_Series]) -> float | None:
     count = sum(one.count for one in series)
     return sum(one.total for one in series) / count if count else None
+
+
+def _total(series: list[_Series]) -> float | None:
+    told = bool(series) and all(one.count for one in series)
+    return sum(one.total / one.count for one in series) if told else None
 
 
 def _peak(series: list[_Series]) -> float | None:

@@ -73,10 +73,12 @@ class ObjectStoreMonitor:
         - `object_store_peak`: the most that was in the store at a sample
         - `object_store_written`: what was created in it, between the first sample and the last
         - `spilled_bytes`: what went to disk between them
+        - `sampler_cpu_seconds`: what the asking itself cost, in CPU seconds of this process
         """
         readings = self._readings if self._sampler.problem is None else []
         if len(readings) < 2:
-            return dict.fromkeys(("object_store_peak", "object_store_written", "spilled_bytes"))
+            names = ("object_store_peak", "object_store_written", "spilled_bytes", "sampler_cpu_seconds")
+            return dict.fromkeys(names)
         first, last = readings[0], readings[-1]
         whole = all(
             one.written_bytes <= next_.written_bytes and one.spilled_bytes <= next_.spilled_bytes
@@ -86,6 +88,7 @@ class ObjectStoreMonitor:
             "object_store_peak": float(max(reading.used_bytes for reading in readings)),
             "object_store_written": float(last.written_bytes - first.written_bytes) if whole else None,
             "spilled_bytes": float(last.spilled_bytes - first.spilled_bytes) if whole else None,
+            "sampler_cpu_seconds": self._sampler.cpu_seconds,
         }
 
     def _sample(self) -> None:

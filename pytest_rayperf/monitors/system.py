@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,24 +22,33 @@ class NoRayletError(RayperfError):
     """No raylet, whose children the workers are, is known or alive on this machine."""
 
 
-def local_raylets(gcs_address: str | None = None) -> tuple[int, ...]:
+def local_raylets(gcs_address: str | None = None, socket: str | None = None) -> tuple[int, ...]:
     """Process ids of the raylets on this machine, lowest first.
 
-    `gcs_address` ("host:port", as `ray.get_runtime_context().gcs_address` gives it) leaves those of that
-    one cluster. This looks at every process of the machine: call it once, not for each sample.
+    This looks at every process of the machine: call it once, not for each sample.
+
+    Args:
+        gcs_address: "host:port", as `ray.get_runtime_context().gcs_address` gives it, leaves the raylets of
+            that one cluster. (Several nodes of it may be on one machine.)
+        socket: the path of a raylet's socket leaves that raylet.
     """
+    wanted = []
+    if gcs_address is not None:
+        wanted.append(f"--gcs-address={gcs_address}")
+    if socket is not None:
+        wanted.append(f"--raylet_socket_name={socket}")
     return tuple(
         sorted(
             process.pid
             for process in psutil.process_iter(["name"])
-            if process.info["name"] == "raylet" and (gcs_address is None or _serves(process, gcs_address))
+            if process.info["name"] == "raylet" and _has_arguments(process, wanted)
         )
     )
 
 
-def _serves(raylet: psutil.Process, gcs_address: str) -> bool:
+def _has_arguments(raylet: psutil.Process, wanted: Collection[str]) -> bool:
     try:
-        return f"--gcs-address={gcs_address}" in raylet.cmdline()
+        return not wanted or set(wanted) <= set(raylet.cmdline())
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False  # ended just now, or another user's: in neither case ours
 

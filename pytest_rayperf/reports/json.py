@@ -6,12 +6,14 @@ import json
 import statistics as _statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
+from pytest_rayperf.latency import latencies
 from pytest_rayperf.results import (
     METRICS,
     STATUSES,
+    Attribution,
     Benchmark,
     Duel,
     Interval,
@@ -24,6 +26,7 @@ from pytest_rayperf.results import (
     Sweep,
 )
 from pytest_rayperf.statistics import median_interval
+from pytest_rayperf.work.counts import work_to_json
 
 SCHEMA_VERSION = 1
 
@@ -87,6 +90,14 @@ def _benchmark(benchmark: Benchmark) -> dict[str, Any]:
         "metrics": metrics_of(rounds),
         "counters": dict(rounds[-1].all_counters()) if rounds else {},
         "operators": operators_of(rounds),
+        "latency": [
+            {**asdict(one), "error_rate": one.error_rate}
+            for one in latencies(call for r in rounds for call in r.calls)
+        ],
+        "nodes": [{node: dict(figures) for node, figures in r.nodes.items()} for r in rounds],
+        "work": None if benchmark.work is None else work_to_json(benchmark.work),
+        "disturbed": [r.disturbed or None for r in rounds],
+        "repeated": list(benchmark.repeated),
         "verdict": {
             "status": verdict.status,
             "metric": verdict.metric,
@@ -95,8 +106,19 @@ def _benchmark(benchmark: Benchmark) -> dict[str, Any]:
             "threshold": verdict.threshold,
             "mde": verdict.mde,
             "reason": verdict.reason,
+            "attribution": _attribution(verdict.attribution),
         },
         "baseline": benchmark.baseline,
+    }
+
+
+def _attribution(found: Attribution | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "operators": [asdict(change) for change in found.changes],
+        "new": list(found.new),
+        "waiting": found.waiting,
     }
 
 
@@ -111,7 +133,7 @@ def operators_of(rounds: Sequence[Round]) -> list[dict[str, Any]]:
 
 def _medians(operators: Sequence[Operator]) -> Mapping[str, float | None]:
     medians: dict[str, float | None] = {}
-    for name in ("wall_s", "cpu_s", "udf_s", "rows", "bytes", "tasks"):
+    for name in (field.name for field in fields(Operator) if field.name != "name"):
         known = [value for o in operators if (value := getattr(o, name)) is not None]
         medians[name] = _statistics.median(known) if known else None
     return medians

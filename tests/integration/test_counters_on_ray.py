@@ -15,7 +15,9 @@ START = """
 import ray
 from ray.experimental.internal_kv import _internal_kv_exists
 from pytest_rayperf import count
-from pytest_rayperf.counters import NAMESPACE, CountsLostError, Tally, _folder_name, _key, _session_folder
+from pytest_rayperf.counters import (
+    NAMESPACE, CountsLostError, Tally, _folder_name, _key, _session_folder, record
+)
 
 
 @ray.remote(num_cpus=0, max_concurrency=4)
@@ -23,6 +25,9 @@ class Counter:
     def count(self, name, times=1):
         for _ in range(times):
             count(name)
+
+    def record(self, *fields):
+        record(*fields)
 
     def count_in_threads(self, name, threads, times):
         import threading
@@ -119,6 +124,11 @@ def test_counts_of_actors_threads_and_the_driver(holds) -> None:
         ray.get(actors[0].count.remote("calls", 2))
         assert tally.take() == {"calls": 2}
 
+        ray.get([actor.record.remote("call", "f", 1.5, None) for actor in actors])
+        taken = tally.take_all()
+        assert (taken.counts, taken.of("call")) == ({}, [("f", 1.5, None)] * 2)
+        assert tally.take_all().records == ()
+
         assert len(folders()) == 1
         tally.close()
         assert folders() == []
@@ -210,6 +220,9 @@ def test_counts_of_another_node(holds) -> None:
         assert tally.take() == {"calls": 5, "loads": 1}
         assert tally.take() == {}
 
+        ray.get([here.record.remote("call", 1), counter_on(others[0]).record.remote("call", 2)])
+        assert sorted(tally.take_all().of("call")) == [(1,), (2,)]
+
         ray.get(counter_on(others[0]).count.remote("calls"))
         assert tally.take() == {"calls": 1}
 
@@ -271,7 +284,7 @@ def test_a_node_needs_no_rayperf_where_nothing_is_counted(holds) -> None:
             sys.modules["pytest_rayperf"] = None
             from ray import cloudpickle
             reader, *_ = cloudpickle.loads(sys.stdin.buffer.read())
-            assert reader("nowhere", {}) == ({}, {}, [])
+            assert reader("nowhere", {}) == ({}, [], {}, [])
         '''
         pickled = cloudpickle.dumps((_reader(), _remote_reader(), _remover()))
         subprocess.run([sys.executable, "-W", "ignore", "-c", load], input=pickled, check=True)

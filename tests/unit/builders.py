@@ -11,6 +11,7 @@ from pytest_rayperf.baseline_format import Baseline, Session
 from pytest_rayperf.options import PROFILES, Options
 from pytest_rayperf.results import (
     Benchmark,
+    Call,
     Duel,
     Environment,
     Operator,
@@ -47,6 +48,8 @@ def make_round(
     counters: dict[str, int] | None = None,
     operators: Sequence[Operator] | None = None,
     figures: dict[str, float] | None = None,
+    disturbed: str = "",
+    calls: Sequence[Call] = (),
 ) -> Round:
     """A round with these figures; `cpu` seconds a row go to one operator, None makes it unmeasured."""
     if operators is None:
@@ -59,6 +62,8 @@ def make_round(
         counters=counters or {},
         peak_worker_memory=memory,
         figures=figures or {},
+        disturbed=disturbed,
+        calls=tuple(calls),
     )
 
 

@@ -20,12 +20,14 @@ from pytest_rayperf.baseline_format import (
 )
 from pytest_rayperf.errors import BaselineError, ConfigurationError
 from pytest_rayperf.results import Environment, Operator, Round, Subject
+from pytest_rayperf.work.counts import OperatorWork, Work
 
 MEND = "restore it from git, or delete it and record it anew with --rayperf-update-baselines"
 
 text = st.text(max_size=8)
 whole = st.integers(0, 2**63)
 seconds = st.floats(1e-9, 1e9)
+amounts = st.dictionaries(text, whole, max_size=2)
 operators = st.builds(
     Operator,
     text,
@@ -35,6 +37,20 @@ operators = st.builds(
     st.none() | whole,
     st.none() | whole,
     st.none() | whole,
+    st.none() | whole,
+    st.none() | whole,
+    st.none() | st.floats(0, 1e9),
+    st.none() | st.floats(0, 1e9),
+    st.none() | whole,
+    st.none() | st.floats(0, 1),
+)
+works = st.builds(
+    Work,
+    operators=st.lists(
+        st.builds(OperatorWork, text, whole, amounts, amounts, amounts, amounts), max_size=2
+    ).map(tuple),
+    software=st.dictionaries(text, text, max_size=2),
+    undetermined=st.lists(text, max_size=2).map(tuple),
 )
 rounds = st.builds(
     Round,
@@ -51,6 +67,7 @@ sessions = st.builds(
     commit=st.none() | text,
     software=st.dictionaries(text, st.none() | text, max_size=3),
     rounds=st.lists(rounds, min_size=1, max_size=2).map(tuple),
+    work=st.none() | works,
 )
 baselines = st.builds(
     Baseline,
@@ -134,6 +151,12 @@ NULLABLE = {"variant", "commit", "gpu_model", "peak_worker_memory"} | {
     "udf_s",
     "bytes",
     "tasks",
+    "blocks",
+    "bytes_in",
+    "scheduling_s",
+    "backpressure_s",
+    "actors",
+    "actor_utilization",
 }
 
 
@@ -173,6 +196,12 @@ class TestText:
         """A file that an older version wrote does not change where a session is added to it."""
         assert "figures" not in round_to_json(make_round())
         assert round_to_json(make_round(figures={"tasks": 7.0}))["figures"] == {"tasks": 7.0}
+
+    def test_work_is_there_where_it_was_counted(self):
+        work = Work((OperatorWork("Map", 4, {}, {"flops": 8}, {"f": 4}),), {"ray": "2.60"}, ("x",))
+        counted = replace(make_session(), work=work)
+        (session,) = json.loads(to_json(make_baseline(counted)))["sessions"]
+        assert session["work"]["operators"][0]["counts"] == {"flops": 8}
 
     def test_what_was_not_measured_is_null(self):
         (round_,) = json.loads(to_json(make_baseline(make_session([make_round(cpu=None)]))))["sessions"][0][

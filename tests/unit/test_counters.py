@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -23,7 +24,8 @@ class Folder:
         self.offsets: dict[str, int] = {}
 
     def read(self) -> dict[str, int]:
-        sums, self.offsets, self.lost = counters._reader()(str(self.path), self.offsets)
+        sums, lines, self.offsets, self.lost = counters._reader()(str(self.path), self.offsets)
+        self.records = [json.loads(line) for line in lines]
         return sums
 
 
@@ -92,6 +94,45 @@ class TestRead:
         (folder.path / "process").write_text("calls 1\n")
         with pytest.raises(ValueError, match="calls"):
             folder.read()
+
+
+class TestRecords:
+    def test_each_by_itself_beside_counts(self, folder, sink):
+        sink.append("calls", 1)
+        for fields in (("Classifier", 2, None, False), ("Classifier", 2, None, False), ()):
+            sink.append_record("call", fields)
+        sink.append("calls", 1)
+        assert folder.read() == {"calls": 2}
+        assert folder.records == [["call", "Classifier", 2, None, False]] * 2 + [["call"]]
+        assert (folder.read(), folder.records) == ({}, [])
+
+    @pytest.mark.parametrize("text", ["two\nlines", "\u2028", '"quoted" \\', "[", ""])
+    def test_any_text(self, folder, sink, text):
+        sink.append_record(text, (text,))
+        assert (folder.read(), folder.records) == ({}, [[text, text]])
+
+    def test_a_counter_may_be_named_like_one(self, folder, sink):
+        sink.append('["call"]', 3)
+        assert (folder.read(), folder.records) == ({'["call"]': 3}, [])
+
+    @pytest.mark.parametrize(("field", "error"), [(object(), TypeError), (float("nan"), ValueError)])
+    def test_refuses_what_json_has_no_form_for(self, folder, sink, field, error):
+        with pytest.raises(error):
+            sink.append_record("call", (field,))
+        assert (folder.read(), folder.records) == ({}, [])
+
+    def test_one_that_was_cut_off_is_lost_and_told(self, folder, sink):
+        sink.append_record("call", (1,))
+        with (folder.path / "process").open("ab") as file:
+            file.write(b'["cal')
+        folder.read()
+        assert folder.records == [["call", 1]]
+        assert len(folder.lost) == 1
+
+    def test_by_kind(self):
+        taken = counters.Taken({}, (("call", "a", 1), ("stack", 2), ("call", "b", 3)))
+        assert taken.of("call") == [("a", 1), ("b", 3)]
+        assert taken.of("nothing") == []
 
 
 class TestSink:

@@ -28,6 +28,23 @@ def duel(rounds, metric="throughput", floor=None, equal=True, policy=POLICY):
     return duel_verdict("model_loading", metric, rounds, floor, equal, policy)
 
 
+class TestDisturbed:
+    def pairs(self, **more):
+        return [(make_round(100, **more), make_round(10, disturbed="others used 38 %", **more))] * 6
+
+    @pytest.mark.parametrize("metric", ["throughput", "cpu_seconds_per_row"])
+    def test_times_are_inconclusive_and_miss_no_floor(self, metric):
+        result = duel(self.pairs(), metric, floor=2.0)
+        assert (result.status, result.reason) == ("inconclusive", "rounds were disturbed: others used 38 %")
+
+    def test_counters_and_bytes_hold(self):
+        disturbed = make_round(counters={"loads": 1}, figures={"bytes_written": 10.0}, disturbed="others")
+        rounds = [(make_round(counters={"loads": 8}, figures={"bytes_written": 50.0}), disturbed)] * 3
+        assert duel(rounds, "loads", floor=4.0).status == "effect"
+        assert duel(rounds, "bytes_written", floor=4.0).status == "effect"
+        assert duel(rounds, "loads", floor=9.0).status == "below-floor"
+
+
 class TestStatuses:
     @pytest.mark.parametrize(
         ("antipattern", "fix", "n", "status"),

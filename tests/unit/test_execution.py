@@ -6,26 +6,34 @@ from types import SimpleNamespace
 
 import pytest
 
-from pytest_rayperf.execution import RayExecutor
+from pytest_rayperf.counters import CountsLostError, Taken
+from pytest_rayperf.execution import RayExecutor, _start_apart
+from pytest_rayperf.measurement import Spoiled
+from pytest_rayperf.watch import Watch
 
 
 @pytest.fixture
 def executor_on():
     """An executor on a cluster that does nothing; what it warned of."""
 
-    def make(is_idle, problem=None):
+    def make(is_idle, problem=None, take=lambda: Taken({"calls": 2}, ()), **watch):
+        made = Watch(monitors=[Monitor(problem)], **watch)
         warned = []
-        tally = SimpleNamespace(discard=lambda: None, take=lambda: {"calls": 2})
+        tally = SimpleNamespace(discard=lambda: None, take_all=take)
         cluster = SimpleNamespace(tally=tally, wait_until_idle=lambda: is_idle, starts=1)
         clock = iter(range(100)).__next__
-        return RayExecutor(cluster, lambda: [Monitor(problem)], warned.append, clock=clock), warned
+        return RayExecutor(cluster, lambda: made, warned.append, clock=clock), warned
 
     return make
 
 
 class Monitor:
-    def __init__(self, problem=None):
+    def __init__(self, problem=None, reasons=(), unseen=(), losses=(), **figures):
         self.problem = problem
+        self.figures = figures
+        self.reasons = lambda: reasons
+        self.unseen = lambda: unseen
+        self.losses = lambda: losses
 
     def __enter__(self):
         return self
@@ -34,7 +42,7 @@ class Monitor:
         pass
 
     def summary(self):
-        return {"peak_worker_memory": None}
+        return {"peak_worker_memory": None, **self.figures}
 
 
 @pytest.mark.parametrize("is_idle", [True, False])
@@ -52,3 +60,83 @@ def test_a_monitor_that_broke_is_said(executor_on):
     executor, warned = executor_on(True, "no raylet is alive")
     executor.run(lambda: 7, keep_outputs=False, on_rows=lambda _: None)
     assert warned == ["figures are missing: no raylet is alive"]
+
+
+def run(executor):
+    return executor.run(lambda: 7, keep_outputs=False, on_rows=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("watch", "spoiled"),
+    [
+        ({}, None),
+        ({"disturbance": Monitor(), "losses": Monitor()}, None),
+        ({"disturbance": Monitor(reasons=("others", "stalls"))}, Spoiled("others; stalls")),
+        ({"losses": Monitor(losses=("worker 2", "node b"))}, Spoiled("worker 2; node b", lost=True)),
+        (
+            {"disturbance": Monitor(reasons=("others",)), "losses": Monitor(losses=("worker 2",))},
+            Spoiled("worker 2", lost=True),
+        ),
+    ],
+)
+def test_what_spoils_a_round(executor_on, watch, spoiled):
+    executor, warned = executor_on(True, **watch)
+    assert run(executor).spoiled == spoiled
+    assert warned == []
+
+
+def test_counts_that_were_lost_spoil_the_round(executor_on):
+    def take():
+        raise CountsLostError("a node died")
+
+    executor, _ = executor_on(True, take=take)
+    execution = run(executor)
+    assert execution.spoiled == Spoiled("a node died", lost=True)
+    assert execution.round.counters == {}
+
+
+def test_what_could_not_be_seen_is_said(executor_on):
+    watch = Monitor(unseen=("no /proc/pressure", "CPU time of others in 0.4 of 1.2 s"))
+    executor, warned = executor_on(True, disturbance=watch)
+    run(executor)
+    watch.unseen = lambda: ("CPU time of others in 0.9 of 1.1 s",)
+    run(executor)
+    assert warned == [
+        "whether rounds were disturbed is not known whole: no /proc/pressure",
+        "whether rounds were disturbed is not known whole: CPU time of others in 0.4 of 1.2 s",
+    ]
+
+
+def test_figures_are_those_that_are_reported(executor_on):
+    more = Monitor(cpu_seconds=2.5, total_peak_memory=100, processes=3, sampler_cpu_seconds=0.25)
+    executor, _ = executor_on(True, losses=more, disturbance=Monitor(sampler_cpu_seconds=0.5))
+    assert run(executor).round.figures == {
+        "worker_cpu_seconds": 2.5,
+        "total_worker_memory": 100,
+        "sampler_cpu_seconds": 0.75,
+    }
+
+
+def test_energy(executor_on):
+    executor, _ = executor_on(True, losses=Monitor(gpu_power_total=350.0))
+    figures = run(executor).round.figures  # 7 rows in 1 s
+    assert figures["joules_per_row"] == pytest.approx(50)
+    assert figures["rows_per_second_per_watt"] == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize("power", [None, 0.0])
+def test_no_energy_where_no_power_is_told(executor_on, power):
+    executor, _ = executor_on(True, losses=Monitor(gpu_power_total=power))
+    assert not {"joules_per_row", "rows_per_second_per_watt"} & set(run(executor).round.figures)
+
+
+@pytest.mark.parametrize(
+    ("startup", "first", "rows", "wall", "figures"),
+    [
+        (4.0, 16, 64, 7.0, {"startup_seconds": 4.0, "steady_throughput": 16.0}),
+        (4.0, 64, 64, 7.0, {"startup_seconds": 4.0}),
+        (None, 0, 64, 7.0, {}),
+    ],
+)
+def test_the_start_apart(startup, first, rows, wall, figures):
+    assert _start_apart(startup, first, rows, wall) == figures

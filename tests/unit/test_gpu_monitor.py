@@ -15,6 +15,7 @@ FIGURES = {
     "gpu_utilization_max",
     "gpu_memory_peak",
     "gpu_power_mean",
+    "gpu_power_total",
     "gpu_temperature_max",
     "gpu_clock_mean",
     "gpu_throttled",
@@ -222,6 +223,7 @@ def test_figures_of_two_cards():
     assert summary["gpu_utilization_max"] == 100
     assert summary["gpu_memory_peak"] == 5000
     assert summary["gpu_power_mean"] == pytest.approx((600.5 + 150) / 6)
+    assert summary["gpu_power_total"] == pytest.approx((600.5 + 150) / 3)
     assert summary["gpu_temperature_max"] == 71
     assert summary["gpu_clock_mean"] == pytest.approx((3600 + 4500) / 6)
     assert summary["gpu_throttled"] == pytest.approx(2 / 6)

@@ -12,7 +12,16 @@ from builders import LIGHT, make_round
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_rayperf.measurement import Execution, Inspection, Samples, Schedule, measure, take_turns
+from pytest_rayperf.errors import WorkersLostError
+from pytest_rayperf.measurement import (
+    Execution,
+    Inspection,
+    Samples,
+    Schedule,
+    Spoiled,
+    measure,
+    take_turns,
+)
 
 
 class FakeClock:
@@ -66,7 +75,7 @@ class Bench:
 
         self.pipelines = {name: pipeline(name) for name in names}
 
-    def run(self, looks=(3, 6), max_seconds=1e9, warm_ups=1, settled=False, accept=True, **more):
+    def run(self, looks=(3, 6), max_seconds=1e9, warm_ups=1, settled=False, accept=True, timed=True, **more):
         def is_settled(samples):
             self.looked.append(samples.pairs)
             return settled(samples) if callable(settled) else settled
@@ -78,7 +87,7 @@ class Bench:
         measure(
             self.pipelines,
             self.executor,
-            Schedule(looks, max_seconds, warm_ups),
+            Schedule(looks, max_seconds, warm_ups, timed=timed),
             self.samples,
             clock=self.clock,
             settled=is_settled,
@@ -458,3 +467,74 @@ class TestSamples:
     def test_pairs(self, sizes, pairs):
         samples = Samples({str(i): [make_round()] * size for i, size in enumerate(sizes)})
         assert samples.pairs == pairs
+
+
+class TestSpoiled:
+    """`bench(spoiled)`: what spoils which call of the fix's pipeline; call 1 is its warm-up."""
+
+    def bench(self, spoiled, **more):
+        bench = Bench(**more)
+        run = bench.executor.run
+        calls = Counter()
+
+        def spoiling(pipeline, **how):
+            execution = run(pipeline, **how)
+            name, _ = bench.executor.calls[-1]
+            calls[name] += 1
+            return replace(execution, spoiled=spoiled(calls[name]) if name == "fix" else None)
+
+        bench.executor.run = spoiling
+        return bench
+
+    def spoils(self, *calls, lost=False):
+        return lambda call: Spoiled(f"call {call}", lost) if call in calls else None
+
+    def test_a_disturbed_round_is_measured_again_at_once(self):
+        bench = self.bench(self.spoils(2)).run(looks=(2,))
+        assert bench.order == "AF" + "AFFFA"
+        assert bench.counts == {"antipattern": 2, "fix": 2}
+        assert bench.samples.repeated == {"fix": ["call 2"]}
+        assert [r.disturbed for r in bench.samples.rounds["fix"]] == ["", ""]
+
+    def test_after_the_spares_it_counts_and_says_so(self):
+        bench = self.bench(self.spoils(*range(2, 99))).run(looks=(2,))
+        assert bench.samples.repeated["fix"] == ["call 2", "call 3", "call 4"]
+        assert [r.disturbed for r in bench.samples.rounds["fix"]] == ["call 5", "call 6"]
+        assert [r.disturbed for r in bench.samples.rounds["antipattern"]] == ["", ""]
+
+    def test_not_again_once_the_time_is_up(self):
+        bench = self.bench(self.spoils(*range(2, 99)), seconds=10.0).run(looks=(2,), max_seconds=25)
+        assert bench.samples.repeated == {"fix": ["call 2"]}
+        assert [r.disturbed for r in bench.samples.rounds["fix"]] == ["call 3", "call 4"]
+
+    def test_a_warm_up_s_time_does_not_matter(self):
+        bench = self.bench(self.spoils(1)).run(looks=(1,))
+        assert bench.samples.repeated == {}
+        assert bench.counts == {"antipattern": 1, "fix": 1}
+
+    def test_nor_does_that_of_what_is_not_timed(self):
+        bench = self.bench(self.spoils(1)).run(looks=(1,), warm_ups=0, timed=False)
+        assert bench.samples.repeated == {}
+        assert [r.disturbed for r in bench.samples.rounds["fix"]] == ["call 1"]
+
+    @pytest.mark.parametrize("timed", [True, False])
+    @pytest.mark.parametrize("call", [1, 2])
+    def test_a_round_that_lost_work_never_counts(self, call, timed):
+        bench = self.bench(self.spoils(call, lost=True)).run(looks=(2,), timed=timed)
+        assert bench.samples.repeated == {"fix": [f"call {call}"]}
+        assert [r.disturbed for r in bench.samples.rounds["fix"]] == ["", ""]
+
+    def test_a_warm_up_that_lost_work_gives_no_outputs(self):
+        bench = self.bench(self.spoils(1, lost=True)).run(looks=(1,))
+        assert [name for name, kept in bench.executor.calls if kept] == ["antipattern", "fix", "fix"]
+        assert [sorted(outputs) for outputs in bench.accepted] == [["antipattern", "fix"]]
+
+    def test_work_lost_in_round_after_round_ends_the_measurement(self):
+        bench = self.bench(self.spoils(*range(2, 99), lost=True))
+        with pytest.raises(WorkersLostError, match=r"^call 5; in 4 rounds of fix$"):
+            bench.run(looks=(2,))
+        assert bench.counts == {"antipattern": 1, "fix": 0}
+
+    def test_the_progress_tells_of_them(self):
+        bench = self.bench(self.spoils(2)).run(looks=(1,))
+        assert [p.repeated for p in bench.progress if p.variant == "fix" and p.rows == 0] == [0, 0, 1]

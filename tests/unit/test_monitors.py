@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from pytest_rayperf.monitors import system
-from pytest_rayperf.monitors.driver import DriverMemoryMonitor
+from pytest_rayperf.monitors.driver import DriverMonitor
 from pytest_rayperf.monitors.object_store import ObjectStoreMonitor, StoreError, StoreReading
 from pytest_rayperf.monitors.protocol import Monitor
 from pytest_rayperf.monitors.sampler import Sampler
@@ -331,10 +331,10 @@ def scripted(readings):
     return read
 
 
-class TestDriverMemoryMonitor:
+class TestDriverMonitor:
     def monitor(self, *readings, ticks=None):
         ticks = len(readings) - 2 if ticks is None else ticks
-        return DriverMemoryMonitor(scripted(readings), sampler=ticking(ticks))
+        return DriverMonitor(scripted(readings), read_cpu=scripted((5.0, 7.5) * 9), sampler=ticking(ticks))
 
     @pytest.mark.parametrize(
         ("readings", "growth"),
@@ -348,7 +348,7 @@ class TestDriverMemoryMonitor:
     def test_growth_is_the_peak_over_the_first_sample(self, readings, growth):
         with self.monitor(*readings) as m:
             pass
-        assert m.summary() == {"driver_memory_growth": growth}
+        assert m.summary()["driver_memory_growth"] == growth
         assert (m.available, m.problem) == (True, None)
 
     @pytest.mark.parametrize("fails_at", [0, 1, 2])
@@ -358,22 +358,27 @@ class TestDriverMemoryMonitor:
         readings[fails_at] = error
         with self.monitor(*readings) as m:
             pass
-        assert m.summary() == {"driver_memory_growth": None}
+        assert m.summary()["driver_memory_growth"] is None
         assert type(error).__name__ in m.problem
         assert not m.available
 
     def test_before_its_first_block_it_is_missing(self):
-        assert self.monitor(1, 2).summary() == {"driver_memory_growth": None}
+        assert set(self.monitor(1, 2).summary().values()) == {None}
+
+    def test_the_cpu_time_of_the_block(self):
+        with self.monitor(100, 100) as m:
+            pass
+        assert m.summary()["driver_cpu_seconds"] == 2.5
 
     def test_the_next_block_starts_from_nothing(self):
         m = self.monitor(100, 900, 500, 510, ticks=0)
         for growth in (800, 10):
             with m:
                 pass
-            assert m.summary() == {"driver_memory_growth": growth}
+            assert m.summary()["driver_memory_growth"] == growth
 
     def test_measures_this_very_process(self):
-        with DriverMemoryMonitor(interval_s=3600) as m:
+        with DriverMonitor(interval_s=3600) as m:
             # Of its own: what the process freed before would be given out again, and it would not grow.
             held = mmap.mmap(-1, 32 * MIB, flags=mmap.MAP_PRIVATE)
             held.write(b"x" * len(held))
@@ -382,7 +387,9 @@ class TestDriverMemoryMonitor:
 
 
 class TestObjectStoreMonitor:
-    MISSING: ClassVar = dict.fromkeys(("object_store_peak", "object_store_written", "spilled_bytes"))
+    MISSING: ClassVar = dict.fromkeys(
+        ("object_store_peak", "object_store_written", "spilled_bytes", "sampler_cpu_seconds")
+    )
 
     def monitor(self, *readings, ticks=None):
         ticks = len(readings) - 2 if ticks is None else ticks
@@ -404,6 +411,7 @@ class TestObjectStoreMonitor:
             "object_store_peak": peak,
             "object_store_written": written,
             "spilled_bytes": spilled,
+            "sampler_cpu_seconds": m.summary()["sampler_cpu_seconds"],
         }
         assert (m.available, m.problem) == (True, None)
 
@@ -423,7 +431,11 @@ class TestObjectStoreMonitor:
     def test_a_node_that_left_with_its_counts_makes_them_missing(self, readings):
         with self.monitor(*readings) as m:
             pass
-        assert m.summary() == {**self.MISSING, "object_store_peak": 1}
+        assert {k: v for k, v in m.summary().items() if k != "sampler_cpu_seconds"} == {
+            "object_store_peak": 1,
+            "object_store_written": None,
+            "spilled_bytes": None,
+        }
 
     def test_before_its_first_block_all_is_missing(self):
         assert self.monitor((1, 1, 1), (2, 2, 2)).summary() == self.MISSING
@@ -435,7 +447,9 @@ class TestObjectStoreMonitor:
         assert m.summary()["object_store_peak"] == 900
         with m:
             pass
-        assert m.summary() == {"object_store_peak": 3, "object_store_written": 3, "spilled_bytes": 0}
+        summary = m.summary()
+        assert (summary["object_store_peak"], summary["object_store_written"]) == (3, 3)
+        assert summary["spilled_bytes"] == 0
 
     def test_is_a_monitor(self):
         def is_monitor(m: Monitor) -> Monitor:

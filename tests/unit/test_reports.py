@@ -24,6 +24,8 @@ from pytest_rayperf.reports import terminal
 from pytest_rayperf.results import (
     METRICS,
     STATUSES,
+    Attribution,
+    Change,
     Duel,
     Interval,
     Ladder,
@@ -132,10 +134,24 @@ class TestJsonKeys:
             "metrics",
             "counters",
             "operators",
+            "latency",
+            "nodes",
+            "work",
+            "disturbed",
+            "repeated",
             "verdict",
             "baseline",
         }
-        assert set(benchmark["verdict"]) == {"status", "metric", "ratio", "ci", "threshold", "mde", "reason"}
+        assert set(benchmark["verdict"]) == {
+            "status",
+            "metric",
+            "ratio",
+            "ci",
+            "threshold",
+            "mde",
+            "reason",
+            "attribution",
+        }
 
     def test_of_a_metric(self):
         (benchmark,) = report(make_benchmark())["benchmarks"]
@@ -146,7 +162,9 @@ class TestJsonKeys:
     def test_of_an_operator(self):
         (benchmark,) = report(make_benchmark())["benchmarks"]
         (operator,) = benchmark["operators"]
-        assert set(operator) == {"name", "wall_s", "cpu_s", "udf_s", "rows", "bytes", "tasks"}
+        contract = {"name", "wall_s", "cpu_s", "udf_s", "rows", "bytes", "tasks"}
+        ours = {"blocks", "bytes_in", "scheduling_s", "backpressure_s", "actors", "actor_utilization"}
+        assert set(operator) == contract | ours
 
     def test_of_a_duel(self):
         (duel,) = report(duels=[DUEL])["duels"]
@@ -225,7 +243,20 @@ class TestJsonValues:
             "bytes_written": ("bytes", "lower"),
             "files_written": ("files", "lower"),
             "tasks": ("tasks", "lower"),
+            "startup_seconds": ("s", "lower"),
+            "steady_throughput": ("rows/s", "higher"),
+            "worker_cpu_seconds": ("s", "lower"),
+            "total_worker_memory": ("bytes", "lower"),
+            "driver_cpu_seconds": ("s", "lower"),
+            "sampler_cpu_seconds": ("s", "lower"),
             "gpu_utilization_mean": ("percent", "higher"),
+            "gpu_memory_peak": ("bytes", "lower"),
+            "gpu_power_total": ("W", "lower"),
+            "gpu_clock_mean": ("MHz", "higher"),
+            "gpu_temperature_max": ("degrees Celsius", "lower"),
+            "gpu_throttled": ("share of the time", "lower"),
+            "joules_per_row": ("J", "lower"),
+            "rows_per_second_per_watt": ("rows/s/W", "higher"),
         }
 
     def test_verdict(self):
@@ -238,7 +269,29 @@ class TestJsonValues:
             "threshold": 1.1,
             "mde": 1.15,
             "reason": REGRESSED.reason,
+            "attribution": None,
         }
+
+    def test_attribution(self):
+        found = Attribution((Change("MapBatches(Classifier)", "CPU", 0.24, 0.2),), ("Write",), 0.05)
+        (benchmark,) = report(make_benchmark(replace(REGRESSED, attribution=found)))["benchmarks"]
+        assert benchmark["verdict"]["attribution"] == {
+            "operators": [{"operator": "MapBatches(Classifier)", "kind": "CPU", "own": 0.24, "share": 0.2}],
+            "new": ["Write"],
+            "waiting": 0.05,
+        }
+
+    def test_rounds_that_something_disturbed(self):
+        rounds = [make_round(), make_round(disturbed="others used 38 %")]
+        made = replace(make_benchmark(rounds=rounds), repeated=("others used 50 %",))
+        (benchmark,) = report(made)["benchmarks"]
+        assert benchmark["disturbed"] == [None, "others used 38 %"]
+        assert benchmark["repeated"] == ["others used 50 %"]
+
+    def test_nodes(self):
+        round_ = replace(make_round(), nodes={"a": {"cpu_seconds": 2.0}, "b": {}})
+        (benchmark,) = report(make_benchmark(rounds=[round_, make_round()]))["benchmarks"]
+        assert benchmark["nodes"] == [{"a": {"cpu_seconds": 2.0}, "b": {}}, {}]
 
     def test_duel(self):
         (duel,) = report(duels=[DUEL])["duels"]

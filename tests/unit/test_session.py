@@ -13,6 +13,7 @@ from builders import (
     make_baseline,
     make_benchmark,
     make_options,
+    make_round,
     make_session,
 )
 
@@ -147,6 +148,15 @@ class TestAdd:
         assert self.sessions(record) == ["old"]
         assert record.accepted == []
         assert record.benchmarks == [broken]
+
+    def test_disturbed_rounds_are_no_baseline(self, record_with):
+        record = record_with(update_baselines=True)
+        rounds = [make_round(), make_round(disturbed="others used 38 %")]
+        record.add(make_benchmark(rounds=rounds), SUBJECT)
+        assert (record.accepted, list(record.store.all())) == ([], [])
+        assert record.notes == [
+            "model_loading-fix: not a baseline, for its rounds were disturbed: others used 38 %"
+        ]
 
     def test_unfinished_is_kept_for_the_report_alone(self, record_with):
         record = record_with(update_baselines=True)

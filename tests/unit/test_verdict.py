@@ -293,6 +293,39 @@ class TestUntimed:
         assert settled(rounds, SUBJECT, reference, self.UNTIMED, 4)
 
 
+class TestDisturbed:
+    """The machine had something else to do: then times say nothing, and all else does."""
+
+    REASON = "38 % of the CPU was used by others"
+
+    def rounds(self, **more):
+        return [make_round(20, 0.05, **more), make_round(20, 0.05, disturbed=self.REASON, **more)]
+
+    def test_what_looks_slow_is_inconclusive_with_the_reason(self):
+        verdict = judge(self.rounds(), SUBJECT, make_reference(*[make_rounds(n=20)] * 6), POLICY)
+        assert (verdict.status, verdict.metric, verdict.comparisons) == ("inconclusive", None, ())
+        assert verdict.reason.startswith("inconclusive: 1 of 2 rounds were disturbed")
+        assert self.REASON in verdict.reason
+
+    def test_measuring_on_is_pointless(self):
+        assert settled(self.rounds(), SUBJECT, make_reference(), POLICY, 20)
+
+    def test_counters_decide_all_the_same(self):
+        reference = make_reference(make_rounds(counters={"model_loads": 1}))
+        verdict = judge(self.rounds(counters={"model_loads": 2}), SUBJECT, reference, POLICY)
+        assert (verdict.status, verdict.metric) == ("regressed", "model_loads")
+
+    def test_a_target_is_not_missed(self):
+        policy = dataclasses.replace(POLICY, min_throughput=1000)
+        assert judge(self.rounds(), SUBJECT, None, policy).status == "no-baseline"
+
+    def test_what_is_not_timed_is_as_it_was(self):
+        policy = dataclasses.replace(POLICY, timed=False, looks=(1, 4))
+        rounds = [make_round(4, 0.5, disturbed=self.REASON)]
+        verdict = judge(rounds, SUBJECT, make_reference(*[[make_round()]] * 3), policy)
+        assert verdict.status == "unchanged"
+
+
 class TestIncomparable:
     @pytest.mark.parametrize(
         ("field", "value"),
@@ -438,7 +471,8 @@ class TestMessage:
         low, high = throughput.ratio.low, throughput.ratio.high
         assert line == (
             f"regressed: throughput 40 -> 15 rows/s, 0.38x [{low:.2f}, {high:.2f}], threshold 1/1.10; "
-            f"operator MapBatches(Classifier) +150% CPU; baseline {FILE}; {ACCEPT}"
+            "operator MapBatches(Classifier) +150% CPU (+136% of the whole); ReadImages unchanged; "
+            f"baseline {FILE}; {ACCEPT}"
         )
 
     def test_a_time_has_its_threshold_the_other_way_up(self):

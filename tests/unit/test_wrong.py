@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from builders import make_round, make_rounds
 
+from pytest_rayperf.errors import WorkersLostError
 from pytest_rayperf.measurement import Samples
-from pytest_rayperf.wrong import out_of_memory, outputs_wrong, row_difference
+from pytest_rayperf.wrong import out_of_memory, outputs_wrong, row_difference, unfinished
 
 SIDES = {"a": "the one", "b": "the other"}
 
@@ -31,6 +32,16 @@ UDF = """\x1b[36mray::MapWorker(MapBatches(Classify)).submit()\x1b[39m (pid=7, i
 The above exception was the direct cause of the following exception:
 
 ray.exceptions.UserCodeException: UDF failed to process a data block."""
+
+
+class TestUnfinished:
+    def test_what_the_pipeline_raised(self):
+        verdict = unfinished([], ValueError("no such column"))
+        assert verdict.reason == "invalid: the pipeline raised ValueError: no such column"
+
+    def test_what_we_raised_is_not_the_pipeline_s(self):
+        verdict = unfinished([], WorkersLostError("a worker died; in 4 rounds of fix"))
+        assert (verdict.status, verdict.reason) == ("invalid", "invalid: a worker died; in 4 rounds of fix")
 
 
 class TestOutOfMemory:

@@ -1,0 +1,221 @@
+"""Do CPU seconds a row stay, and are the rounds found, when something else burns the CPUs half of the time?
+
+    python benchmarks/disturbed_rounds.py
+
+One fixed pipeline (images, mobilenet_v3_small in a pool of one actor) is measured in turn alone and beside
+one busy loop a CPU, which works and rests for 50 ms each. Printed are both distributions of CPU seconds a row
+and of throughput, relative to the median of the quiet rounds, and how many rounds were found disturbed; with
+--json each round's figures are written as well. Exit status 1 if CPU seconds a row leave the tolerance, or a
+round beside the busy loops isn't found. A quiet round that is found disturbed is printed and is no failure:
+the machine may have had something else to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from pytest_rayperf.cluster import Cluster, close_cluster, open_cluster
+from pytest_rayperf.data.sources import ImageSource, open_source
+from pytest_rayperf.execution import RayExecutor
+from pytest_rayperf.measurement import take_turns
+from pytest_rayperf.models.classifier import Classifier, open_classifier
+from pytest_rayperf.monitors.disturbance import watch_disturbances
+from pytest_rayperf.watch import Watch
+
+TOLERANCE = 0.10
+KINDS = ["quiet", "beside"]
+
+BUSY_LOOP = """
+import os, select, sys, time
+# Its parent ends at once: a child of the measuring process would be taken for the pipeline's own.
+if os.fork():
+    os._exit(0)
+half = float(sys.argv[1]) / 2
+at_work = False
+while True:
+    if select.select([0], [], [], 0 if at_work else None)[0]:
+        command = os.read(0, 1)
+        if not command:
+            break
+        at_work = command == b"1"
+    if at_work:
+        end = time.perf_counter() + half
+        while time.perf_counter() < end:
+            pass
+        time.sleep(half)
+"""
+
+
+class Disturber:
+    """One busy loop for each CPU that this process may use; they end with this process."""
+
+    def __init__(self, count: int, period_s: float) -> None:
+        self._pipes = []
+        for _ in range(count):
+            loop = subprocess.Popen(
+                [sys.executable, "-c", BUSY_LOOP, str(period_s)], stdin=subprocess.PIPE, bufsize=0
+            )
+            loop.wait()  # it detached itself, and keeps the pipe's other end
+            assert loop.stdin is not None
+            self._pipes.append(loop.stdin)
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """The busy loops work while this is open."""
+        self._send(b"1")
+        try:
+            yield
+        finally:
+            self._send(b"0")
+
+    def close(self) -> None:
+        """End them."""
+        for pipe in self._pipes:
+            pipe.close()
+
+    def _send(self, command: bytes) -> None:
+        for pipe in self._pipes:
+            pipe.write(command)
+
+
+class Classify:
+    """The model, loaded once."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self.classifier = classifier
+        self.model = classifier.load()
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The classes of one batch."""
+        return {"prediction": self.classifier.predict(self.model, batch["image"])}
+
+
+def classify(images: ImageSource, classifier: Classifier) -> Any:
+    """The pipeline."""
+    from ray.data import ActorPoolStrategy
+
+    return images.read(override_num_blocks=8).map_batches(
+        Classify,
+        fn_constructor_args=(classifier,),
+        batch_size=32,
+        compute=ActorPoolStrategy(size=1),
+        num_cpus=1,
+    )
+
+
+def measure(
+    cluster: Cluster, images: ImageSource, rounds: int, period_s: float
+) -> dict[str, list[dict[str, Any]]]:
+    """The figures of `rounds` rounds of each kind, in turn: quiet, beside, beside, quiet, ..."""
+    classifier = open_classifier("mobilenet_v3_small", "random")
+    monitor = watch_disturbances(cluster.address)
+    executor = RayExecutor(
+        cluster,
+        lambda: Watch(disturbance=monitor),
+        lambda message: print(f"  {message}", file=sys.stderr),
+    )
+    disturber = Disturber(len(os.sched_getaffinity(0)), period_s)
+    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
+
+    def pipeline() -> Any:
+        return classify(images, classifier)
+
+    try:
+        with executor.shipping([sys.modules[__name__]]):
+            executor.run(pipeline, keep_outputs=False, on_rows=lambda rows: None)  # the warm-up
+            for kind in take_turns(KINDS):
+                if all(len(done) == rounds for done in found.values()):
+                    break
+                with ExitStack() as beside:
+                    if kind == "beside":
+                        beside.enter_context(disturber.at_work())
+                    done = executor.run(pipeline, keep_outputs=False, on_rows=lambda rows: None).round
+                found[kind].append(
+                    {
+                        "rows": done.rows,
+                        "wall_seconds": done.wall_seconds,
+                        "cpu_seconds_per_row": done.cpu_seconds_per_row,
+                        "throughput": done.throughput,
+                        **monitor.summary(),
+                        "reasons": monitor.reasons(),
+                        "unseen": monitor.unseen(),
+                    }
+                )
+                print(json.dumps({"kind": kind, **found[kind][-1]}), file=sys.stderr)
+    finally:
+        disturber.close()
+    return found
+
+
+def row(title: str, values: Sequence[float], centre: float, digits: int) -> str:
+    """Median, least and most of `values`, relative to `centre`, and the share of them near it."""
+    near = sum(abs(value / centre - 1) <= TOLERANCE for value in values)
+    middle = statistics.median(values)
+    return (
+        f"{title:34} {middle:9.{digits}f}  {middle / centre - 1:+7.1%}  "
+        f"{min(values) / centre - 1:+7.1%} .. {max(values) / centre - 1:+7.1%}  {near:3d} of {len(values)}"
+    )
+
+
+def report(found: dict[str, list[dict[str, Any]]]) -> bool:
+    """Print the tables; whether what must hold does."""
+    holds = True
+    print(f"{'':34} {'median':>9}  {'':7}  {'least .. most':>18}  within {TOLERANCE:.0%}")
+    for name, unit, digits in (("cpu_seconds_per_row", "ms", 3), ("throughput", "rows/s", 1)):
+        factor = 1e3 if unit == "ms" else 1
+        figures = {kind: [one[name] * factor for one in rounds] for kind, rounds in found.items()}
+        centre = statistics.median(figures["quiet"])
+        for kind, values in figures.items():
+            print(row(f"{name}, {unit}, {kind}", values, centre, digits))
+        if name == "cpu_seconds_per_row":
+            holds = all(abs(v / centre - 1) <= TOLERANCE for values in figures.values() for v in values)
+    for kind, rounds in found.items():
+        for name in ("others_cpu_share", "steal_share", "cpu_accounted_share", "cpu_stall_share"):
+            shares = [one[name] for one in rounds if one[name] is not None]
+            if shares:
+                low, middle, high = min(shares), statistics.median(shares), max(shares)
+                print(f"{name + ', ' + kind:34} {middle:9.1%}           {low:7.1%} .. {high:7.1%}")
+        disturbed = [one["reasons"] for one in rounds if one["reasons"]]
+        print(f"{kind}: {len(disturbed)} of {len(rounds)} rounds found disturbed")
+        for reason in sorted({reason for reasons in disturbed for reason in reasons}):
+            print(f"  {reason}")
+        for what in sorted({what for one in rounds for what in one["unseen"]}):
+            print(f"  not seen: {what}")
+    cost = [one["sampler_cpu_seconds"] / one["wall_seconds"] for rounds in found.values() for one in rounds]
+    print(f"the watching itself: {statistics.median(cost):.2%} of a CPU, at most {max(cost):.2%}")
+    return holds and all(one["reasons"] for one in found["beside"])
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=20, help="of each kind")
+    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--passes", type=int, default=16, help="how often a round reads each image")
+    parser.add_argument("--period", type=float, default=0.1, help="seconds; half of it the busy loops rest")
+    parser.add_argument("--json", type=Path, help="write the rounds' figures here")
+    options = parser.parse_args()
+    images = open_source("synthetic", options.images, options.images).repeat(options.passes)
+    cluster = open_cluster(None)
+    try:
+        found = measure(cluster, images, options.rounds, options.period)
+    finally:
+        close_cluster(cluster)
+    if options.json is not None:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    holds = report(found)
+    print(f"CPU seconds a row within {TOLERANCE:.0%}, and all disturbed rounds found: {holds}")
+    return 0 if holds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,295 @@
+"""Whose CPU time it was: the cluster's, that of others on the machine, or the hypervisor's. Linux only."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK") if sys.platform != "win32" else 100
+"""The unit of every time in /proc, rounded down; 100 on all of Linux's common architectures."""
+
+SHORTEST_S = 0.5
+"""Less than this much accounted time tells nothing of others.
+
+Each figure in /proc is rounded down to 10 ms. A round's account has two to four of them a CPU and a process
+that worked: with 2 CPUs and 6 workers they add up to some 50 ms, which is 5 % of 2 CPUs' half second, and
+half of the usual limit of 10 %.
+"""
+
+
+@dataclass(frozen=True)
+class ProcessTimes:
+    """One process: its parent's id, when it was started (ticks since the boot), and its CPU seconds.
+
+    `cpu_seconds` is the user and system time of all its threads, ended ones too, and of the children that
+    it has waited for.
+    """
+
+    parent: int
+    started: int
+    cpu_seconds: float
+
+
+@dataclass(frozen=True)
+class CpuTimes:
+    """One CPU's seconds since the boot: without work (waiting for I/O is), in interrupts, and stolen."""
+
+    idle: float
+    interrupts: float
+    steal: float
+
+
+class ProcFs:
+    """Reads the process file system at `root`; what the fields are is said in proc(5)."""
+
+    def __init__(self, root: Path = Path("/proc")) -> None:
+        self._root = root
+
+    def pids(self) -> set[int]:
+        """The processes that there are, zombies too."""
+        return {int(name) for name in os.listdir(self._root) if name.isdigit()}  # noqa: PTH208 (3x as fast)
+
+    def process(self, pid: int) -> ProcessTimes | None:
+        """What `pid` has used; None if there is no such process any more, or it is hidden (hidepid)."""
+        try:
+            text = (self._root / str(pid) / "stat").read_bytes()
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            return None
+        # The second field is the program's name in parentheses, and may hold blanks and parentheses itself.
+        fields = text[text.rindex(b")") + 2 :].split()
+        ticks = sum(int(value) for value in fields[11:15])  # utime, stime, cutime, cstime
+        return ProcessTimes(int(fields[1]), int(fields[19]), ticks / TICKS_PER_SECOND)
+
+    def discards_children(self, pid: int) -> bool:
+        """Whether `pid` ignores SIGCHLD: the CPU time of its ended children is then added to nobody's.
+
+        True also if there is no such process any more, or the system hides it.
+        """
+        try:
+            text = (self._root / str(pid) / "status").read_text()
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            return True
+        mask = next((line.split()[1] for line in text.splitlines() if line.startswith("SigIgn:")), "0")
+        return bool(int(mask, 16) >> (signal.SIGCHLD - 1) & 1)
+
+    def cpus(self) -> dict[int, CpuTimes]:
+        """The times of every CPU that is online, by its number. Raises OSError if they cannot be read."""
+        found = {}
+        for line in (self._root / "stat").read_text().splitlines():
+            name, *values = line.split()
+            if name.startswith("cpu") and name != "cpu":
+                # user nice system idle iowait irq softirq steal; guests' time is in user and nice already
+                times = [int(value) / TICKS_PER_SECOND for value in values[:8]]
+                found[int(name[3:])] = CpuTimes(times[3] + times[4], times[5] + times[6], times[7])
+        return found
+
+
+class ProcessTree:
+    """The processes `roots` and all that come of them, and the CPU time that they have used together.
+
+    Once seen in the tree a process belongs to it, also when its parent has ended. Not known is a process
+    whose parent ended before it was ever looked at (a daemon that detaches itself within one interval).
+    """
+
+    def __init__(self, roots: Iterable[int], proc: ProcFs) -> None:
+        self._roots = frozenset(roots)
+        self._proc = proc
+        self._ours: dict[int, ProcessTimes] = {}
+        self._others: set[int] = set()
+        self.seen: set[int] = set()
+        """The ids of all that were ever seen in it."""
+
+    def look(self) -> tuple[float, bool]:
+        """CPU seconds of those in the tree now, and whether none that ended since the last look is missing.
+
+        The time of an ended process is in its parent's if that waits for its children. A raylet does not
+        (it ignores SIGCHLD, in 2.51 as in 2.60): what its workers used since the last look is lost, and the
+        sum is short of all that they ever used.
+        """
+        for _ in range(3):
+            listed = self._proc.pids()
+            now = self._now(listed)
+            ended = {pid: one for pid, one in self._ours.items() if not _is_same(one, now.get(pid))}
+            # A process that ended while they were read, its parent before it, would be in neither's time.
+            if listed.isdisjoint(ended):
+                break
+        whole = all(
+            one.parent in now and not self._proc.discards_children(one.parent) for one in ended.values()
+        )
+        self._ours = now
+        self._others = listed - now.keys()
+        self.seen |= now.keys()
+        return sum(one.cpu_seconds for one in now.values()), whole
+
+    def _now(self, listed: set[int]) -> dict[int, ProcessTimes]:
+        now: dict[int, ProcessTimes] = {}
+        unknown: dict[int, ProcessTimes] = {}
+        for pid in [*self._ours, *sorted(listed - self._others - self._ours.keys())]:
+            times = self._proc.process(pid) if pid in listed else None
+            if times is None:
+                continue
+            if pid in self._roots or _is_same(self._ours.get(pid), times):
+                now[pid] = times
+            else:
+                unknown[pid] = times
+        while found := {pid: times for pid, times in unknown.items() if times.parent in now}:
+            now.update(found)
+            for pid in found:
+                del unknown[pid]
+        return now
+
+
+def _is_same(one: ProcessTimes | None, other: ProcessTimes | None) -> bool:
+    # An id is given to another process some time after its owner has ended.
+    return one is not None and other is not None and one.started == other.started
+
+
+@dataclass(frozen=True)
+class CpuShares:
+    """Shares (0 to 1) of the CPUs' time; None where it was not measured.
+
+    Attributes:
+        others: used by processes that are not in the tree, in `accounted_seconds`.
+        steal: taken by the hypervisor, in all of the time.
+        seconds: the time.
+        accounted_seconds: that part of it in which all CPU time could be told apart.
+        problem: why nothing was measured; None if something was.
+    """
+
+    others: float | None
+    steal: float | None
+    seconds: float
+    accounted_seconds: float
+    problem: str | None = None
+
+
+class CpuAccount:
+    """Accounts the time of the CPUs that the processes `roots` may use, from one `sample()` to the next.
+
+    Others' time is what is left of the CPUs' time when their idle time, interrupts, stolen time and the
+    time of the tree are taken from it. Idle time is taken, not the sum of busy kinds, for kernels without
+    a periodic tick measure it, and guess the other kinds from who runs at a tick. Kernel threads are others.
+
+    An interval at whose end a process is missing whose time nobody keeps (an actor that was ended) is left
+    out whole: what that used since the last look would be taken for others'. So CPU time is told apart in
+    intervals, and an actor pool that ends with the round costs the last of them. A worker that both
+    starts and ends within one is never seen, and its time is others'.
+
+    Args:
+        roots: process ids; those that do not exist are passed over.
+        proc: where it is read.
+        affinity: gives the numbers of the CPUs; by default those that any of `roots` may run on.
+        clock: seconds, monotonic.
+        quota: how many CPUs' time a container grants; None if as much as there is. Where it is less than the
+            CPUs have, others may use the rest without a loss to `roots`, and nothing is accounted.
+    """
+
+    def __init__(
+        self,
+        roots: Iterable[int],
+        proc: ProcFs | None = None,
+        *,
+        affinity: Callable[[], set[int]] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        quota: int | None = None,
+    ) -> None:
+        self._quota = quota
+        self._roots = tuple(roots)
+        self._proc = proc if proc is not None else ProcFs()
+        self._affinity = affinity if affinity is not None else lambda: _affinity(self._roots)
+        self._clock = clock
+        self.start()
+
+    def start(self) -> None:
+        """Forget what was accounted."""
+        self._tree = ProcessTree(self._roots, self._proc)
+        self._last: tuple[float, float, Mapping[int, CpuTimes]] | None = None
+        self._usable: set[int] = set()
+        self._seconds = self._capacity = self._steal = 0.0
+        self._accounted_seconds = self._accounted_capacity = self._others = 0.0
+        self.problem: str | None = None
+        """Why nothing is accounted; None if it is."""
+
+    @property
+    def pids(self) -> set[int]:
+        """All processes that were seen in the tree."""
+        return self._tree.seen
+
+    def sample(self) -> None:
+        """Account the time since the last call. An error of the system is kept in `problem`."""
+        if self.problem is not None:
+            return
+        try:
+            self._sample()
+        except OSError as error:
+            self.problem = f"{type(error).__name__}: {error}"
+
+    def shares(self) -> CpuShares:
+        """What was accounted. See `SHORTEST_S` for how little time says nothing."""
+        told = self.problem is None
+        return CpuShares(
+            # Below 0 by what the rounding to ticks makes of a machine without others.
+            others=min(max(self._others / self._accounted_capacity, 0.0), 1.0)
+            if told and self._accounted_seconds >= SHORTEST_S
+            else None,
+            steal=self._steal / self._capacity if told and self._seconds >= SHORTEST_S else None,
+            seconds=self._seconds,
+            accounted_seconds=self._accounted_seconds,
+            problem=self.problem,
+        )
+
+    def _sample(self) -> None:
+        if not self._usable:
+            self._usable = self._affinity()
+            if self._quota is not None and self._quota < len(self._usable):
+                self.problem = (
+                    f"this container is granted the time of {self._quota} of {len(self._usable)} CPUs: what "
+                    "others use is not taken from it"
+                )
+                return
+        ours, whole = self._tree.look()
+        now, cpus = self._clock(), self._proc.cpus()
+        if self._last is not None:
+            self._account(now - self._last[0], ours - self._last[1], self._last[2], cpus, whole)
+        self._last = (now, ours, cpus)
+
+    def _account(
+        self,
+        seconds: float,
+        ours: float,
+        before: Mapping[int, CpuTimes],
+        after: Mapping[int, CpuTimes],
+        whole: bool,
+    ) -> None:
+        usable = self._usable & before.keys() & after.keys()
+        capacity = seconds * len(usable)
+        steal = sum(after[cpu].steal - before[cpu].steal for cpu in usable)
+        self._seconds += seconds
+        self._capacity += capacity
+        self._steal += steal
+        if not whole or before.keys() != after.keys():
+            return  # or a CPU was put on or off meanwhile
+        free = sum(
+            after[cpu].idle - before[cpu].idle + after[cpu].interrupts - before[cpu].interrupts
+            for cpu in usable
+        )
+        self._accounted_seconds += seconds
+        self._accounted_capacity += capacity
+        # Not cut at 0 here: ticks that one interval lacks are in its neighbours.
+        self._others += capacity - free - steal - ours
+
+
+def _affinity(roots: Iterable[int]) -> set[int]:
+    usable: set[int] = set()
+    if sys.platform == "linux":
+        for pid in roots:
+            try:
+                usable |= os.sched_getaffinity(pid)
+            except ProcessLookupError:
+                continue  # it has ended
+    return usable
