@@ -12,8 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pytest_rayperf.results import Attribution, Change, Kind, Operator, Round
 
-_OUTWEIGHS = 2.5
-"""Waiting that grew by so many times what CPU time grew by, anywhere, is no echo of it."""
+_CERTAIN = 0.05
+"""An operator whose CPU seconds a row grew by this share of all operators' computes more."""
+
+_ECHO = 3.0
+"""Waiting that grew by up to so many times the share that CPU seconds grew by is the echo of that: on cores
+that are in use, everybody stands in line longer."""
 
 _UNCHANGED = 0.03
 """An operator that grew by less than this share of the whole is called unchanged: round-to-round noise."""
@@ -24,15 +28,15 @@ def attribute(now: Sequence[Round], before: Sequence[Round]) -> Attribution | No
     cpu, old_cpu = _by_operator(now, _cpu), _by_operator(before, _cpu)
     waits, old_waits = _by_operator(now, _waiting), _by_operator(before, _waiting)
     size, old_size = _by_operator(now, _bytes), _by_operator(before, _bytes)
-    if not cpu or not old_cpu:
+    if not cpu or not sum(old_cpu.values()):
         return None
     walls = sum(_by_operator(before, _wall).values()) or sum(old_cpu.values())
     kept = [name for name in cpu if name in old_cpu]
-    most_cpu = max((cpu[name] - old_cpu[name] for name in kept), default=0.0)
-    most_wait = max(
-        (waits[name] - old_waits[name] for name in kept if name in waits and name in old_waits), default=0.0
-    )
-    waited = most_wait > _OUTWEIGHS * max(0.0, most_cpu)
+    computes = max((cpu[name] - old_cpu[name] for name in kept), default=0.0) / sum(old_cpu.values())
+    timed = [name for name in kept if name in waits and name in old_waits]
+    waits_more = max((waits[name] - old_waits[name] for name in timed), default=0.0) / walls
+    echo = computes >= _CERTAIN and waits_more <= _ECHO * computes
+    waited = waits_more > max(_UNCHANGED, computes) and not echo
     changes = []
     for name in kept:
         change = _change(name, "CPU", cpu, old_cpu, sum(old_cpu.values()))

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from pytest_rayperf.errors import GateFailure
 from pytest_rayperf.policy import Policy
-from pytest_rayperf.results import Benchmark, Duel, Round, Subject, Variant, Verdict
+from pytest_rayperf.results import STARTUP, Benchmark, Duel, Profile, Round, Subject, Variant, Verdict
 from pytest_rayperf.session import RunRecord
 from pytest_rayperf.slugs import slug_of
 from pytest_rayperf.verdict import Reference, judge, settled
-from pytest_rayperf.work.counts import Work
+from pytest_rayperf.work.comparison import compare_work
+from pytest_rayperf.work.counts import Work, WorkUncountable
 from pytest_rayperf.wrong import unfinished
 
 
@@ -81,7 +82,8 @@ class Conclusions:
         wrong: str | None = None,
         duel: Duel | None = None,
         repeated: Sequence[str] = (),
-        work: Work | None = None,
+        work: tuple[Work | None, str | None] = (None, None),
+        profile: Profile | None = None,
     ) -> Benchmark:
         """The benchmark with its verdict.
 
@@ -90,7 +92,8 @@ class Conclusions:
             wrong: says what makes it invalid whatever its speed.
             duel: of a fix, against its anti-pattern.
             repeated: why rounds of it were measured again.
-            work: of its pipeline, counted.
+            work: of its pipeline, as `counted` gives it.
+            profile: of its pipeline.
         """
         if wrong is not None:
             verdict = Verdict("invalid", wrong, wrong=True)
@@ -98,7 +101,7 @@ class Conclusions:
             store, subject = self._record.store, self._item.subject
             elsewhere = None if side.reference else store.elsewhere(side.slug, side.id)
             software = self._record.provenance.software
-            verdict = judge(rounds, subject, side.reference, policy, elsewhere, software, work)
+            verdict = judge(rounds, subject, side.reference, policy, elsewhere, software, work[0])
         return Benchmark(
             id=side.id,
             slug=side.slug,
@@ -109,8 +112,36 @@ class Conclusions:
             baseline=side.reference.name if side.reference else None,
             duel=duel,
             repeated=tuple(repeated),
-            work=work,
+            work=work[0],
+            work_problem=work[1],
+            profile=profile,
         )
+
+    def counted(
+        self, side: Side, rounds: Sequence[Round], count: Callable[[bool], Work]
+    ) -> tuple[Work | None, str | None]:
+        """The work of a benchmark's pipeline, where anything asks for it; or why it could not be counted.
+
+        Args:
+            side: whose baseline it is compared with.
+            rounds: of the pipeline: one that executes by itself would execute once more, and is not counted.
+            count: counts it, if true in processes of its own. What differs from the baseline is counted so
+                once more before anything is said of it: another pipeline may have left something behind.
+        """
+        if not rounds or any(STARTUP.name not in r.figures for r in rounds):
+            return None, None
+        options = self._record.options
+        reference = side.reference or self._record.store.elsewhere(side.slug, side.id)
+        then = None if reference is None else reference.work
+        if then is None and not options.update_baselines and options.json is None:
+            return None, None
+        try:
+            work = count(options.update_baselines)
+            if then is not None and not options.update_baselines and compare_work(work, then):
+                work = count(True)
+        except WorkUncountable as error:
+            return None, str(error)
+        return work, None
 
     def add(self, benchmark: Benchmark) -> None:
         """Record a benchmark that was measured to its end."""

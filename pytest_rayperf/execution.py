@@ -21,9 +21,10 @@ import gc
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
 from time import perf_counter
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,9 +48,14 @@ from pytest_rayperf.results import (
     WORKER_CPU,
     WORKERS_MEMORY,
     Operator,
+    Profile,
     Round,
 )
 from pytest_rayperf.watch import Watch
+from pytest_rayperf.work.counts import Work, WorkUncountable
+
+if TYPE_CHECKING:
+    from pytest_rayperf.work.single_pass import KeptProcess
 
 _REPORTED_AS = {"cpu_seconds": WORKER_CPU.name, "total_peak_memory": WORKERS_MEMORY.name}
 """What a monitor calls a figure, where a round calls it otherwise."""
@@ -78,6 +84,8 @@ class RayExecutor:
         self._clock = clock
         self._watch = Watch()
         self._unseen: set[str] = set()
+        self._counting: KeptProcess | None = None
+        self._counting_since = 0
         self._starts = 0
 
     def shipping(self, modules: Iterable[ModuleType]) -> AbstractContextManager[None]:
@@ -145,6 +153,39 @@ class RayExecutor:
             fetch(references) if keep_outputs and not _is_count(result) else None,
             spoiled,
         )
+
+    def count_work(self, pipeline: Pipeline, *, anew: bool = False) -> Work:
+        """Count the pipeline's work for a few batches, untimed.
+
+        Raises:
+            WorkUncountable: it cannot be counted in one process, or broke there.
+        """
+        import ray
+
+        from pytest_rayperf.work.single_pass import KeptProcess, count_work
+
+        if self._counting is None or self._counting_since != self._cluster.starts:
+            # What an earlier cluster had is gone with it.
+            self._counting, self._counting_since = KeptProcess(), self._cluster.starts
+        try:
+            return count_work(pipeline) if anew else self._counting.count_work(pipeline)
+        except ray.exceptions.RayError as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise WorkUncountable(f"a pass over its first rows broke: {lines[-1]}") from error
+
+    def profile(self, pipeline: Pipeline, folder: Path, slug: str) -> Profile:
+        """Execute the pipeline once more, untimed, and write what its UDFs did into `folder`."""
+        from pytest_rayperf.profiling import profile_pipeline
+
+        gc.collect()
+        self._cluster.wait_until_idle()
+        return profile_pipeline(pipeline, folder, slug, self._cluster.tally)
+
+    def close(self) -> None:
+        """End what was started for counting."""
+        if self._counting is not None and self._counting_since == self._cluster.starts:
+            self._counting.close()
+        self._counting = None
 
     def _operators(self, monitor: OperatorMonitor, result: Any) -> tuple[Operator, ...]:
         if monitor.problem is not None:

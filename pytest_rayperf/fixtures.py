@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,8 @@ def ray_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     resources = _resources(request)
     resources.progress.note("starting Ray")
     _overlook_rays_leftovers(request.config)
+    if resources.options.profile_udf is not None:
+        os.environ.setdefault("RAY_PROFILING", "1")  # Ray keeps events for its timeline only so
     cluster = open_cluster(resources.options.address)
     try:
         yield cluster
@@ -105,13 +108,15 @@ def system_monitor(ray_cluster: Cluster) -> SystemMonitor:
 
 
 @pytest.fixture(scope="session")
-def _rayperf_executor(request: pytest.FixtureRequest, ray_cluster: Cluster) -> Executor:
+def _rayperf_executor(request: pytest.FixtureRequest, ray_cluster: Cluster) -> Iterator[Executor]:
     """What runs the pipelines. A seam: the plugin's own tests put recorded rounds here."""
     from pytest_rayperf.execution import RayExecutor
     from pytest_rayperf.watch import watch_over
 
     warn = _resources(request).record().warn
-    return RayExecutor(ray_cluster, lambda: watch_over(ray_cluster), warn)
+    executor = RayExecutor(ray_cluster, lambda: watch_over(ray_cluster), warn)
+    yield executor
+    executor.close()
 
 
 @pytest.fixture

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
 
-from pytest_rayperf.conclusions import Conclusions, Item
+from pytest_rayperf.conclusions import Conclusions, Item, Side
 from pytest_rayperf.contest import Contest, SweepLimit
 from pytest_rayperf.duels import duel_verdict, ladder_of, sweep_of
 from pytest_rayperf.errors import GateFailure, UsageInTestError
 from pytest_rayperf.expectations import Expectations
+from pytest_rayperf.instrumenting import Udf, instrument
 from pytest_rayperf.measurement import (
     Execution,
     Executor,
@@ -28,6 +29,7 @@ from pytest_rayperf.results import (
     Benchmark,
     DuelResult,
     Ladder,
+    Profile,
     Result,
     Round,
     Sweep,
@@ -35,6 +37,7 @@ from pytest_rayperf.results import (
     Verdict,
 )
 from pytest_rayperf.session import RunRecord
+from pytest_rayperf.work.counts import Work
 from pytest_rayperf.wrong import below_floor, outputs_wrong, unexpected_rows, unmeasured
 
 VARIANTS: tuple[Variant, Variant] = ("antipattern", "fix")
@@ -105,7 +108,11 @@ class RayPerf:
         measured = contest.samples.rounds[name]
         repeated = contest.samples.repeated.get(name, [])
         wrong = unexpected_rows(measured, expected_rows)
-        benchmark = conclusions.judge(side, measured, policy, wrong, repeated=repeated)
+        work = self._counted(side, measured, pipeline)
+        profile = self._profiled(side, pipeline)
+        benchmark = conclusions.judge(
+            side, measured, policy, wrong, repeated=repeated, work=work, profile=profile
+        )
         conclusions.add(benchmark)
         conclusions.enforce([benchmark])
         return Result(benchmark.rounds, benchmark.verdict)
@@ -186,7 +193,13 @@ class RayPerf:
             if name == "fix":
                 wrong, signal = wrong or below_floor(duels), duels[0]
             repeated = contest.samples.repeated.get(name, [])
-            benchmarks[name] = conclusions.judge(sides[name], measured[name], policy, wrong, signal, repeated)
+            # The anti-pattern is there to be bad: nobody mends it, and it has no work to keep.
+            mine = name == "fix" and name in reported
+            work = self._counted(sides[name], measured[name], fix) if mine else (None, None)
+            profile = self._profiled(sides[name], pipelines[name]) if name in reported else None
+            benchmarks[name] = conclusions.judge(
+                sides[name], measured[name], policy, wrong, signal, repeated, work, profile
+            )
         for name in reported:
             conclusions.add(benchmarks[name])
         conclusions.enforce(benchmarks[name] for name in reported)
@@ -297,6 +310,14 @@ class RayPerf:
         self._conclusions.conclude(Verdict("unchanged", f"best at {sweep.best}"), rounds[sweep.best])
         return sweep
 
+    @staticmethod
+    def instrument(udf: Udf) -> Udf:
+        """The same UDF, whose calls are counted and timed, errors too: `pytest_rayperf.instrument`.
+
+        What is given to `map_batches` while the pipeline is called is instrumented without it.
+        """
+        return instrument(udf)
+
     def raises(
         self,
         pipeline: Pipeline,
@@ -352,6 +373,25 @@ class RayPerf:
         except Exception as error:
             release(error)
             raise
+
+    def _profiled(self, side: Side, pipeline: Pipeline) -> Profile | None:
+        folder = self._record.options.profile_udf
+        if folder is None:
+            return None
+        progress = Progress("profiling", 0, 0, 0.0, ())
+        self._on_progress(self._item, progress, self._schedule(self._record.policy()))
+        return self._executor.profile(pipeline, folder, side.slug)
+
+    def _counted(
+        self, side: Side, rounds: Sequence[Round], pipeline: Pipeline
+    ) -> tuple[Work | None, str | None]:
+        def count(anew: bool) -> Work:
+            schedule = self._schedule(self._record.policy())
+            progress = Progress("counting work", 0, 0, 0.0, ())
+            self._on_progress(self._item, progress, schedule)
+            return self._executor.count_work(pipeline, anew=anew)
+
+        return self._conclusions.counted(side, rounds, count)
 
     def _use_once(self) -> None:
         if self._used:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from traceback import walk_tb
 from types import FrameType, ModuleType
 from typing import Any, Protocol
 
 from pytest_rayperf.errors import WorkersLostError
-from pytest_rayperf.results import Round
+from pytest_rayperf.results import Profile, Round
+from pytest_rayperf.work.counts import Work
 
 Pipeline = Callable[[], Any]
 Outputs = Mapping[str, Any]
@@ -60,6 +62,27 @@ class Executor(Protocol):
         """Execute from the call of `pipeline` to its last row.
 
         `on_rows` hears the number of rows so far, now and then.
+        """
+        ...
+
+    def count_work(self, pipeline: Pipeline, *, anew: bool = False) -> Work:
+        """Count the pipeline's work for a few batches, in one process, untimed.
+
+        Args:
+            pipeline: returns a lazy dataset.
+            anew: in new processes, twice, so that what is not determined is left out; else in one that has
+                counted others before.
+
+        Raises:
+            WorkUncountable: it cannot be counted so; the text says why.
+        """
+        ...
+
+    def profile(self, pipeline: Pipeline, folder: Path, slug: str) -> Profile:
+        """Execute the pipeline once more, untimed, and write what its UDFs did into `folder`.
+
+        Raises:
+            Exception: whatever the pipeline or Ray raised.
         """
         ...
 

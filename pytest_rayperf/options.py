@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,8 @@ class Options:
     max_rounds: int
     max_time: float
     json: Path | None
+    profile_udf: Path | None
+    """The folder that the UDFs' profiles are written to; None where they are not profiled."""
 
 
 _FLAGS = {
@@ -65,6 +67,10 @@ _FLAGS = {
     ),
     "strict": "With --rayperf-gate: inconclusive fails as well.",
     "update-baselines": "Add this run to the baselines, and fail nothing for being slower.",
+    "profile-udf": (
+        "Execute each pipeline once more, untimed, and write a flame graph of each UDF and Ray's timeline to "
+        "the folder rayperf-profiles, beside the JSON report where there is one."
+    ),
 }
 
 _VALUES: dict[str, tuple[str, str]] = {
@@ -190,7 +196,11 @@ def read_options(config: pytest.Config) -> Options:
         max_rounds=read.number("max-rounds", int, 20, lambda n: n >= 1, "a whole number, 1 or more"),
         max_time=read.number("max-time", float, 120.0, lambda s: 0 < s < 1e9, "seconds, above 0"),
         json=read.path("json"),
+        profile_udf=None,
     )
+    if _switch(config, "profile-udf"):
+        beside = Path.cwd() if options.json is None else options.json.parent
+        options = replace(options, profile_udf=beside / "rayperf-profiles")
     _check_together(config, options, read)
     return options
 

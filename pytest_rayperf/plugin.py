@@ -221,6 +221,7 @@ def _write_summary(terminal: pytest.TerminalReporter, resources: Resources) -> N
         ("duels", report.duel_lines(run)),
         ("ladder", report.ladder_lines(run)),
         ("sweeps", report.sweep_lines(run)),
+        ("profiles", report.profile_lines(run)),
         ("verdicts", report.reasons(run)),
     )
     for title, lines in parts:

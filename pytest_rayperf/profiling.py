@@ -15,9 +15,8 @@ import json
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,10 @@ from pytest_rayperf import instrumenting
 from pytest_rayperf.batches import instrumented_batches
 from pytest_rayperf.counters import Tally, record
 from pytest_rayperf.reports.flame_graph import Frame, Stacks, flame_graph
+from pytest_rayperf.results import Profile
 
 INTERVAL_S = 0.001
-"""Between two looks. A look takes some 10 to 20 microseconds."""
+"""Between two looks."""
 
 STACKS = "stacks"
 """The kind of a record: a UDF's name, and pairs of a stack (its frames, outermost first) and its seconds."""
@@ -39,18 +39,6 @@ _RAYS_SUBCLASSES = ("_SingleThreadedWrapper", "_Wrapper")
 """What Ray 2.60 and 2.51 make of a user's class in an actor. The class that a profiler sees is this one."""
 
 _profiling: ContextVar[bool] = ContextVar("rayperf_profiling", default=False)
-
-
-@dataclass(frozen=True)
-class Profile:
-    """The files of one profiled execution."""
-
-    flame_graphs: Mapping[str, Path]
-    """By name of the UDF."""
-    timeline: Path | None
-    """In Chrome's trace format, of this execution only; chrome://tracing and ui.perfetto.dev show it."""
-    problems: tuple[str, ...]
-    """Why something is missing, in words."""
 
 
 class StackWatch:
@@ -106,10 +94,8 @@ def _own_part(infos: Sequence[str], udf: str) -> tuple[Frame, ...]:
     if False not in ours[first:]:
         return ()
     theirs = ours.index(False, first)
-    if (
-        frames[theirs - 1][1] == __file__
-    ):  # what comes after this module is the profiler, which sees itself too
-        return ()
+    if frames[theirs - 1][1] == __file__:
+        return ()  # what comes after this module is the profiler, which sees itself too
     return tuple(frames[theirs:])
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -134,6 +135,7 @@ class Operator:
     `scheduling_s` is the time that its tasks waited to be started, summed over them; `backpressure_s` the
     time that the operator was kept from starting tasks or from giving its output. `actors` is the most that
     its pool had at once, `actor_utilization` the part of their time that they computed (0 to 1).
+    `errored_blocks` are lost with their rows, where the context's `max_errored_blocks` allows that.
     """
 
     name: str
@@ -149,6 +151,7 @@ class Operator:
     backpressure_s: float | None = None
     actors: int | None = None
     actor_utilization: float | None = None
+    errored_blocks: int | None = None
 
 
 @dataclass(frozen=True)
@@ -373,10 +376,25 @@ class Benchmark:
     """The baseline file compared with, relative to where the run was started; None if there is none."""
     work: Work | None = None
     """What its pipeline's work was counted to be, in a short pass that was not timed; None if it was not."""
+    profile: Profile | None = None
+    """What its UDFs did, where that was asked for."""
+    work_problem: str | None = None
+    """Why it could not be counted; None where it was, or where nothing asked for it."""
     repeated: tuple[str, ...] = ()
     """Why rounds were measured again: one entry for each that does not count."""
     duel: Duel | None = None
     """Of a fix: how much better it is than its anti-pattern, in the signal metric."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Where the profile of one execution lies; `problems` says what is missing of it, and why."""
+
+    flame_graphs: Mapping[str, Path]
+    """By name of the UDF."""
+    timeline: Path | None
+    """In Chrome's trace format, of this execution only; chrome://tracing and ui.perfetto.dev show it."""
+    problems: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -232,6 +232,7 @@ def _operator(stats: Any, metrics: Mapping[str, Any], pool: _Pool | None) -> Ope
         ),
         actors=pool.most if pool is not None and pool.most else None,
         actor_utilization=busy,
+        errored_blocks=_whole(_number(metrics, "num_tasks_failed")),  # one block, as Ray counts it, for each
     )
 
 

@@ -16,6 +16,8 @@ from pytest_rayperf.monitors.sampler import DEFAULT_INTERVAL_S, Sampler
 # Ray titles its agents as it titles workers, and starts them from the raylet as well.
 _NOT_WORKERS = frozenset({"ray::DashboardAgent", "ray::RuntimeEnvAgent"})
 _WORKER_TITLE = "ray::"
+_OUR_ACTORS = ("ray::_Counting", "ray::SamplerActor")
+"""What `work/single_pass.py` and `nodes.py` start is no part of a pipeline."""
 
 
 class NoRayletError(RayperfError):
@@ -64,9 +66,8 @@ def ray_worker_processes(root_pids: Iterable[int]) -> list[psutil.Process]:
 class ClusterWorkers:
     """Finds the workers of the raylets `raylet_pids`, anew at each call and cheaply enough for a sampler.
 
-    A call reads the raylets' own lists of children, not the machine's processes, and reads the title of a
-    process only until it is known for a worker's. A worker that is still starting has no title yet and is
-    found once it has one.
+    A call reads the raylets' own lists of children, not the machine's processes. A worker that is still
+    starting has no title yet and is found once it has one.
     """
 
     def __init__(self, raylet_pids: Iterable[int]) -> None:
@@ -91,10 +92,7 @@ class ClusterWorkers:
         workers: dict[int, psutil.Process] = {}
         for raylet in raylets:
             for pid in _children(raylet):
-                worker = self._workers.get(pid)
-                # is_running() is false where a dead worker's id was given to another process
-                if worker is None or not worker.is_running():
-                    worker = _worker(pid)
+                worker = _worker(pid, self._workers.get(pid))
                 if worker is not None:
                     workers[pid] = worker
         self._workers = workers
@@ -138,14 +136,17 @@ def _children_of_thread(thread: Path) -> list[str]:
         return []  # it ended between the opening and the reading
 
 
-def _worker(pid: int) -> psutil.Process | None:
+def _worker(pid: int, known: psutil.Process | None) -> psutil.Process | None:
     try:
-        process = psutil.Process(pid)
+        # is_running() is false where a dead worker's id was given to another process
+        process = known if known is not None and known.is_running() else psutil.Process(pid)
         command = process.cmdline()
     except psutil.NoSuchProcess:
         return None  # it has ended since it was listed
     title = command[0].strip() if command else ""
-    return process if title.startswith(_WORKER_TITLE) and title not in _NOT_WORKERS else None
+    # Read at each call: an idle worker becomes an actor, which may be one of ours.
+    ours = title in _NOT_WORKERS or title.startswith(_OUR_ACTORS)
+    return process if title.startswith(_WORKER_TITLE) and not ours else None
 
 
 @dataclass

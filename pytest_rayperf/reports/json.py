@@ -20,6 +20,7 @@ from pytest_rayperf.results import (
     Ladder,
     Metric,
     Operator,
+    Profile,
     Round,
     Run,
     Step,
@@ -96,6 +97,8 @@ def _benchmark(benchmark: Benchmark) -> dict[str, Any]:
         ],
         "nodes": [{node: dict(figures) for node, figures in r.nodes.items()} for r in rounds],
         "work": None if benchmark.work is None else work_to_json(benchmark.work),
+        "work_problem": benchmark.work_problem,
+        "profile": _profile(benchmark.profile),
         "disturbed": [r.disturbed or None for r in rounds],
         "repeated": list(benchmark.repeated),
         "verdict": {
@@ -109,6 +112,16 @@ def _benchmark(benchmark: Benchmark) -> dict[str, Any]:
             "attribution": _attribution(verdict.attribution),
         },
         "baseline": benchmark.baseline,
+    }
+
+
+def _profile(profile: Profile | None) -> dict[str, Any] | None:
+    if profile is None:
+        return None
+    return {
+        "flame_graphs": {udf: path.as_posix() for udf, path in profile.flame_graphs.items()},
+        "timeline": None if profile.timeline is None else profile.timeline.as_posix(),
+        "problems": list(profile.problems),
     }
 
 

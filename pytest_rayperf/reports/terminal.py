@@ -167,6 +167,20 @@ def sweep_lines(run: Run) -> list[str]:
     return lines
 
 
+def profile_lines(run: Run) -> list[str]:
+    """Of each profiled benchmark its files, and what is missing."""
+    lines = []
+    for benchmark in run.benchmarks:
+        profile = benchmark.profile
+        if profile is not None:
+            label = _label(benchmark)
+            lines += [f"{label}: {udf}: {path}" for udf, path in profile.flame_graphs.items()]
+            if profile.timeline is not None:
+                lines.append(f"{label}: timeline: {profile.timeline}")
+            lines += [f"{label}: {problem}" for problem in profile.problems]
+    return lines
+
+
 def _unit(metric: str) -> str:
     return METRICS[metric].unit if metric in METRICS else metric
 

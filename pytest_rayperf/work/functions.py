@@ -20,6 +20,7 @@ _INSTALLED = tuple(
         str(_HERE.parent),
     }
 )
+_SITE = {"site-packages", "dist-packages"}  # also another environment's, which a .pth file adds
 # Where torch looks, for each operator under a dispatch mode and only there, what to do about it.
 _DISPATCHING = str(Path("torch", "_library", "simple_registry.py"))
 
@@ -34,7 +35,7 @@ class Function:
         self.code = code
         self.name = f"{frame.f_globals.get('__name__', '?')}.{_qualified_name(code, frame)}"
         self.own = file.startswith(_OWN) or file.endswith(_DISPATCHING)
-        self.users = not file.startswith((*_INSTALLED, "<"))
+        self.users = not (file.startswith((*_INSTALLED, "<")) or _SITE.intersection(Path(file).parts))
         self.importing = file.startswith("<frozen importlib")  # an import statement is no call of the user's
         self.entries = 0
         self.direct = 0

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from pytest_rayperf.measurement import Execution
-from pytest_rayperf.results import Operator, Round
+from pytest_rayperf.results import Operator, Profile, Round
+from pytest_rayperf.work.counts import OperatorWork, Work, WorkUncountable
 
 DEFAULTS = {
     "rows": 64,
@@ -26,6 +27,7 @@ DEFAULTS = {
     "figures": {},
     "raises": None,
     "error": "ValueError",  # of which type is what it raises
+    "work": None,  # counter -> amount for 32 rows; None cannot be counted
     "interrupt_at": None,  # the how manieth execution is interrupted
 }
 
@@ -64,6 +66,21 @@ class ScriptedExecutor:
         )
         outputs = plan["outputs"] if keep_outputs else None
         return Execution(round_, outputs and {name: np.array(values) for name, values in outputs.items()})
+
+    def count_work(self, pipeline, *, anew=False):
+        script = self.folder / "script.json"
+        plan = {**DEFAULTS, **(json.loads(script.read_text()) if script.exists() else {}), **pipeline()}
+        with (self.folder / "work.log").open("a") as log:
+            log.write("anew\n" if anew else "kept\n")
+        if plan["work"] is None:
+            raise WorkUncountable("the script has no work")
+        return Work((OperatorWork("MapBatches(Classify)", 32, {}, plan["work"], {}),), {"ray": "2.60"})
+
+    def profile(self, pipeline, folder, slug):
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{slug}-Classify.html"
+        path.write_text("<html>")
+        return Profile({"Classify": path}, None, ("no timeline",))
 
     @contextmanager
     def shipping(self, modules):

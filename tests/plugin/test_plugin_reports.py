@@ -276,3 +276,28 @@ def test_without_it_other_tests_run_and_ours_are_refused(project):
     result.assert_outcomes(passed=1, skipped=1)
     error = project.refused("-p", "no:benchmark")
     assert error.startswith("-p no:benchmark: performance tests hand their rounds to pytest-benchmark; leave")
+
+
+class TestProfile:
+    def test_each_benchmark_has_its_files_beside_the_report(self, project, find_line):
+        project.tests()
+        (project.path / "out").mkdir()
+        path = project.path / "out" / "run.json"
+        result = project.measure("--rayperf-profile-udf", f"--rayperf-json={path}")
+        assert result.ret == 0
+        (benchmark,) = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
+        (file,) = benchmark["profile"]["flame_graphs"].values()
+        assert file == (project.path / "out" / "rayperf-profiles" / "it.pipe-Classify.html").as_posix()
+        find_line(result.stdout.str(), r"test_pipe: Classify: .*rayperf-profiles.it\.pipe-Classify\.html")
+
+    def test_nothing_unless_asked(self, project):
+        project.tests()
+        _, report = project.report()
+        assert report["benchmarks"][0]["profile"] is None
+        assert not list(project.path.rglob("rayperf-profiles"))
+
+    def test_by_the_ini_file_into_the_current_folder(self, project):
+        project.ini("rayperf_profile_udf = true")
+        project.tests()
+        assert project.measure().ret == 0
+        assert [p.name for p in (project.path / "rayperf-profiles").iterdir()] == ["it.pipe-Classify.html"]

@@ -147,5 +147,6 @@ def make_options(baselines: Path = Path("baselines"), **more) -> Options:
         "max_rounds": 20,
         "max_time": 120.0,
         "json": None,
+        "profile_udf": None,
     }
     return Options(**{**facts, **more})

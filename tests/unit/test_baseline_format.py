@@ -43,6 +43,7 @@ operators = st.builds(
     st.none() | st.floats(0, 1e9),
     st.none() | whole,
     st.none() | st.floats(0, 1),
+    st.none() | whole,
 )
 works = st.builds(
     Work,
@@ -157,6 +158,7 @@ NULLABLE = {"variant", "commit", "gpu_model", "peak_worker_memory"} | {
     "backpressure_s",
     "actors",
     "actor_utilization",
+    "errored_blocks",
 }
 
 

@@ -31,6 +31,12 @@ CORE = [
     "symptoms",
     "runfile",
     "reports.advice",
+    "reports.flame_graph",
+    "attribution",
+    "targets",
+    "latency",
+    "work.counts",
+    "work.comparison",
 ]
 HEAVY = ("ray", "torch", "torchvision", "pandas", "tabulate", "pynvml")
 

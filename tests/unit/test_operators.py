@@ -44,6 +44,7 @@ METRICS = {
     "task_scheduling_time_s": 0.25,
     "task_submission_backpressure_time": 0.5,
     "task_output_backpressure_time": 1.0,
+    "num_tasks_failed": 1,
 }
 
 
@@ -96,6 +97,7 @@ class TestFigures:
         assert (operator.blocks, operator.bytes_in) == (4, 500)
         assert (operator.scheduling_s, operator.backpressure_s) == (0.25, 1.5)
         assert (operator.actors, operator.actor_utilization) == (None, None)
+        assert operator.errored_blocks == 1
 
     def test_of_the_lowest_ray(self):
         metrics = {name: value for name, value in METRICS.items() if name != "task_scheduling_time_s"}

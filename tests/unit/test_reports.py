@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from builders import (
@@ -30,6 +31,7 @@ from pytest_rayperf.results import (
     Interval,
     Ladder,
     Operator,
+    Profile,
     Step,
     Sweep,
     Verdict,
@@ -137,6 +139,8 @@ class TestJsonKeys:
             "latency",
             "nodes",
             "work",
+            "work_problem",
+            "profile",
             "disturbed",
             "repeated",
             "verdict",
@@ -163,7 +167,15 @@ class TestJsonKeys:
         (benchmark,) = report(make_benchmark())["benchmarks"]
         (operator,) = benchmark["operators"]
         contract = {"name", "wall_s", "cpu_s", "udf_s", "rows", "bytes", "tasks"}
-        ours = {"blocks", "bytes_in", "scheduling_s", "backpressure_s", "actors", "actor_utilization"}
+        ours = {
+            "blocks",
+            "bytes_in",
+            "scheduling_s",
+            "backpressure_s",
+            "actors",
+            "actor_utilization",
+            "errored_blocks",
+        }
         assert set(operator) == contract | ours
 
     def test_of_a_duel(self):
@@ -280,6 +292,21 @@ class TestJsonValues:
             "new": ["Write"],
             "waiting": 0.05,
         }
+
+    def test_a_profile(self):
+        graphs = {"Classifier": Path("rayperf-profiles/a-Classifier.html")}
+        profile = Profile(graphs, None, ("no timeline: Ray has no events",))
+        run = make_run([replace(make_benchmark(), profile=profile)])
+        (benchmark,) = json.loads(json_report.render(run))["benchmarks"]
+        assert benchmark["profile"] == {
+            "flame_graphs": {"Classifier": "rayperf-profiles/a-Classifier.html"},
+            "timeline": None,
+            "problems": ["no timeline: Ray has no events"],
+        }
+        assert terminal.profile_lines(run) == [
+            "test_model_loading[fix]: Classifier: rayperf-profiles/a-Classifier.html",
+            "test_model_loading[fix]: no timeline: Ray has no events",
+        ]
 
     def test_rounds_that_something_disturbed(self):
         rounds = [make_round(), make_round(disturbed="others used 38 %")]

@@ -1,0 +1,113 @@
+"""Counted work: recorded with a baseline, compared exactly, and looked at twice before anything is said."""
+
+import json
+
+import pytest
+
+COUNTED = """
+    def test_pipe(rayperf):
+        rayperf(lambda: {"work": WORK, "figures": {"startup_seconds": 1.0}})
+"""
+
+
+@pytest.fixture
+def counted(project):
+    """Writes the test so that its work is `work`."""
+
+    def write(**work):
+        project.tests(COUNTED.replace("WORK", repr(work or None)))
+
+    return write
+
+
+def passes(project):
+    log = project.path / "work.log"
+    return log.read_text(encoding="utf-8").split() if log.exists() else []
+
+
+def test_more_work_is_a_regression_on_the_first_run(project, counted):
+    counted(python_calls=320, flops=1000)
+    project.record()
+    assert passes(project) == ["anew"]
+    counted(python_calls=640, flops=1000)
+    result, report = project.report("--rayperf-gate")
+    assert result.ret == 1
+    result.assert_outcomes(failed=1)
+    (benchmark,) = report["benchmarks"]
+    assert (benchmark["verdict"]["status"], benchmark["verdict"]["metric"]) == ("regressed", "python_calls")
+    assert benchmark["verdict"]["ratio"] == 2
+    reason = benchmark["verdict"]["reason"]
+    assert reason.startswith("regressed: MapBatches(Classify): Python calls a row 2.00x (10 -> 20) (exact), ")
+    assert reason.endswith("pipe.json; accept with --rayperf-update-baselines")
+    assert passes(project)[1:] == ["kept", "anew"]
+
+
+def test_the_same_work_is_counted_once_in_the_kept_process(project, counted):
+    counted(python_calls=320)
+    project.record(3)
+    result, report = project.report("--rayperf-gate")
+    assert result.ret == 0
+    assert report["benchmarks"][0]["work"]["operators"][0]["counts"] == {"python_calls": 320}
+    assert passes(project)[3:] == ["kept"]
+
+
+def test_less_work_is_an_improvement(project, counted):
+    counted(python_calls=320)
+    project.record()
+    counted(python_calls=32)
+    result, report = project.report("--rayperf-gate")
+    assert result.ret == 0
+    assert report["benchmarks"][0]["verdict"]["status"] == "improved"
+
+
+def test_a_change_is_accepted(project, counted):
+    counted(python_calls=320)
+    project.record(2)
+    counted(python_calls=640)
+    project.record()
+    assert project.measure("--rayperf-gate").ret == 0
+
+
+def test_only_the_last_session_keeps_the_work(project, counted):
+    counted(python_calls=320)
+    project.record(3)
+    sessions = json.loads(project.baseline().read_text(encoding="utf-8"))["sessions"]
+    assert ["work" in session for session in sessions] == [False, False, True]
+
+
+def test_what_cannot_be_counted_is_said_and_fails_nothing(project, counted):
+    counted()
+    project.record()
+    result, report = project.report("--rayperf-gate")
+    assert result.ret == 0
+    (benchmark,) = report["benchmarks"]
+    assert (benchmark["work"], benchmark["work_problem"]) == (None, "the script has no work")
+
+
+def test_nothing_is_counted_where_nothing_asks_for_it(project, counted):
+    counted(python_calls=320)
+    assert project.measure().ret == 0
+    assert passes(project) == []
+
+
+def test_a_pipeline_that_executes_by_itself_is_not_executed_once_more(project):
+    project.tests("""
+        def test_pipe(rayperf):
+            rayperf(lambda: {"work": {"python_calls": 1}})
+    """)
+    project.record()
+    assert passes(project) == []
+
+
+def test_of_a_duel_the_fix_is_counted(project):
+    project.tests("""
+        import pytest
+
+        @pytest.mark.parametrize("variant", ["antipattern", "fix"])
+        def test_pair(rayperf, variant):
+            pipe = {"work": {"flops": 5}, "figures": {"startup_seconds": 1.0}}
+            rayperf.duel(antipattern=lambda: pipe, fix=lambda: pipe)
+    """)
+    _, report = project.report()
+    assert [b["variant"] for b in report["benchmarks"] if b["work"]] == ["fix"]
+    assert passes(project) == ["kept"]
