@@ -43,9 +43,8 @@ def test_life_of_a_baseline(project, images, find_line):
     shown = project.baseline().relative_to(project.path).as_posix()
     pattern = (
         r"^regressed: cpu_seconds_per_row 0\.0[01]\d* -> 0\.01[56]\d* s, 1\.[56]\dx \[1\.\d\d, [12]\.\d\d\], "
-        r"threshold 1\.10; operator MapBatches\(Classify\) \+7\d% CPU; baseline "
-        + shown
-        + "; accept with --rayperf-update-baselines$"
+        r"threshold 1\.10; operator MapBatches\(Classify\) \+7\d% CPU \(\+6\d% of the whole\); "
+        r"ReadImages unchanged; baseline " + shown + "; accept with --rayperf-update-baselines$"
     )
     message = find_line(result.stdout.str(), pattern)
     suite = ElementTree.parse(project.path / "junit.xml").getroot().find("testsuite")

@@ -112,13 +112,19 @@ MARK = "test_it.py::test_pipe: @pytest.mark.rayperf"
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [
-        ("max_slowness=2", " does not know 'max_slowness'; it knows max_slowdown, min_throughput"),
-        ("1.2", " takes keywords only: max_slowdown, min_throughput"),
+        (
+            "max_slowness=2",
+            " does not know 'max_slowness'; it knows max_slowdown, min_throughput, max_batch_latency_p95, "
+            "max_error_rate",
+        ),
+        ("1.2", " takes keywords only: max_slowdown, min_throughput, max_batch_latency_p95, max_error_rate"),
         ("max_slowdown=1", f"(max_slowdown=1): {FACTOR}"),
         ("max_slowdown='1.2'", f"(max_slowdown='1.2'): {FACTOR}"),
         ("max_slowdown=True", f"(max_slowdown=True): {FACTOR}"),
         ("max_slowdown=None", f"(max_slowdown=None): {FACTOR}"),
         ("max_slowdown=float('nan')", f"(max_slowdown=nan): {FACTOR}"),
+        ("max_error_rate=1.5", "(max_error_rate=1.5): must be a share, 0 to 1"),
+        ("max_batch_latency_p95=0", "(max_batch_latency_p95=0): must be seconds, above 0"),
         ("min_throughput=0", "(min_throughput=0): must be rows/s, above 0"),
         ("min_throughput=float('inf')", "(min_throughput=inf): must be rows/s, above 0"),
     ],

@@ -204,6 +204,7 @@ DEFAULTS = {
     "--rayperf-max-rounds": "Default: 20",
     "--rayperf-max-time": "Default: 120",
     "--rayperf-json": "Write the report",
+    "--rayperf-profile-udf": "",
 }
 
 
