@@ -26,7 +26,8 @@ _UNCHANGED = 0.03
 def attribute(now: Sequence[Round], before: Sequence[Round]) -> Attribution | None:
     """What changed between the rounds `before` and those of `now`; None where no operator was measured."""
     cpu, old_cpu = _by_operator(now, _cpu), _by_operator(before, _cpu)
-    waits, old_waits = _by_operator(now, _waiting), _by_operator(before, _waiting)
+    # Standing in line for a core is waiting too, differs from round to round, and only adds: so the least.
+    waits, old_waits = _by_operator(now, _waiting, min), _by_operator(before, _waiting, min)
     size, old_size = _by_operator(now, _bytes), _by_operator(before, _bytes)
     if not cpu or not sum(old_cpu.values()):
         return None
@@ -85,8 +86,12 @@ def _change(
     return Change(name, kind, own, grown / whole)
 
 
-def _by_operator(rounds: Iterable[Round], figure: Callable[[Operator], float | None]) -> dict[str, float]:
-    """The median over the rounds, by row of their output, of each operator that has the figure in all."""
+def _by_operator(
+    rounds: Iterable[Round],
+    figure: Callable[[Operator], float | None],
+    of_rounds: Callable[[Iterable[float]], float] = statistics.median,
+) -> dict[str, float]:
+    """By row of the rounds' output, each operator that has the figure in all of them."""
     found: dict[str, list[float | None]] = {}
     for round_ in rounds:
         own: dict[str, float | None] = {}
@@ -98,7 +103,7 @@ def _by_operator(rounds: Iterable[Round], figure: Callable[[Operator], float | N
             per_row = None if value is None else value / max(1, round_.rows)
             found.setdefault(name, []).append(per_row)
     return {
-        name: statistics.median(value for value in values if value is not None)
+        name: of_rounds([value for value in values if value is not None])
         for name, values in found.items()
         if None not in values
     }

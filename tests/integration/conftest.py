@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,3 +33,22 @@ def _inner_environment(
 ) -> None:
     monkeypatch.setenv("RAYPERF_CACHE_DIR", str(shared_cache))
     pytester.makeini("[pytest]\nfilterwarnings = error\n")
+
+
+@pytest.fixture
+def run_script(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Runs a script in a process of its own: each of its asserts must hold, and its last line be "held"."""
+    # Not Ray's own folder: there a cluster of several nodes leaves its address, to which every `ray.init()`
+    # of this machine would attach. Nor pytest's: the path of a Unix socket has a hundred characters.
+    folder = tempfile.mkdtemp(prefix="rp")
+    monkeypatch.setenv("RAY_TMPDIR", folder)
+
+    def run(text: str) -> None:
+        path = pytester.path / "script.py"
+        path.write_text(text)
+        result = pytester.run(sys.executable, "-W", "ignore", path, timeout=240)
+        assert result.ret == 0, result.stderr.str()
+        assert result.outlines[-1] == "held"
+
+    yield run
+    shutil.rmtree(folder, ignore_errors=True)

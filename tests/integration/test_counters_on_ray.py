@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-import tempfile
 import textwrap
 
 import pytest
@@ -80,23 +77,9 @@ END = "\nray.shutdown()\nprint('held')\n"
 
 
 @pytest.fixture
-def holds(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
+def holds(run_script):
     """Run a script in a process of its own; each of its asserts must hold."""
-    # Not Ray's own folder: there a cluster of several nodes leaves its address, to which every `ray.init()`
-    # of this machine would attach. Nor pytest's: the path of a Unix socket has a hundred characters.
-    folder = tempfile.mkdtemp(prefix="rp")
-    monkeypatch.setenv("RAY_TMPDIR", folder)
-
-    def run(*parts: str) -> None:
-        *starts, body = parts
-        path = pytester.path / "script.py"
-        path.write_text("".join(starts) + textwrap.dedent(body) + END)
-        result = pytester.run(sys.executable, "-W", "ignore", path, timeout=240)
-        assert result.ret == 0, result.stderr.str()
-        assert result.outlines[-1] == "held"
-
-    yield run
-    shutil.rmtree(folder, ignore_errors=True)
+    return lambda *parts: run_script("".join(parts[:-1]) + textwrap.dedent(parts[-1]) + END)
 
 
 def test_counts_of_actors_threads_and_the_driver(holds) -> None:

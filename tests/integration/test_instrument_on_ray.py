@@ -5,9 +5,6 @@ The figures are checked against what the UDFs count themselves, and against the 
 
 from __future__ import annotations
 
-import shutil
-import sys
-import tempfile
 import textwrap
 
 import pytest
@@ -99,20 +96,9 @@ END = "\ntally.close()\nray.shutdown()\nprint('held')\n"
 
 
 @pytest.fixture
-def holds(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
+def holds(run_script):
     """Run a script in a process of its own; each of its asserts must hold."""
-    folder = tempfile.mkdtemp(prefix="rp")  # not pytest's: the path of a Unix socket has a hundred characters
-    monkeypatch.setenv("RAY_TMPDIR", folder)
-
-    def run(body: str, start: str = START) -> None:
-        path = pytester.path / "script.py"
-        path.write_text(start + textwrap.dedent(body) + END)
-        result = pytester.run(sys.executable, "-W", "ignore", path, timeout=240)
-        assert result.ret == 0, result.stderr.str()
-        assert result.outlines[-1] == "held"
-
-    yield run
-    shutil.rmtree(folder, ignore_errors=True)
+    return lambda body, start=START: run_script(start + textwrap.dedent(body) + END)
 
 
 def test_every_kind_of_udf(holds) -> None:
