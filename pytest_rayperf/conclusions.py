@@ -133,7 +133,7 @@ class Conclusions:
         options = self._record.options
         reference = side.reference or self._record.store.elsewhere(side.slug, side.id)
         then = None if reference is None else reference.work
-        if then is None and not options.update_baselines and options.json is None:
+        if then is None and not options.update_baselines:
             return None, None
         try:
             work = count(options.update_baselines)

@@ -104,7 +104,8 @@ def system_monitor(ray_cluster: Cluster) -> SystemMonitor:
     """Samples CPU and memory of the cluster's workers: `with system_monitor as m: ...; m.summary()`."""
     from pytest_rayperf.monitors.system import ClusterWorkers, SystemMonitor
 
-    return SystemMonitor(ClusterWorkers(ray_cluster.raylet_pids))
+    workers = ClusterWorkers(ray_cluster.raylet_pids)
+    return SystemMonitor(workers, is_idle=workers.is_idle)
 
 
 @pytest.fixture(scope="session")

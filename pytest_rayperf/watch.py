@@ -54,11 +54,13 @@ def watch_over(cluster: Cluster) -> Watch:
 
     others = other_nodes()
     nodes: NodesMonitor | None = None
-    workers: Monitor = SystemMonitor(ClusterWorkers(cluster.raylet_pids))
+    processes = ClusterWorkers(cluster.raylet_pids)
+    workers: Monitor = SystemMonitor(processes, is_idle=processes.is_idle)
     if others:
         # Another node's raylet may be on this machine too: it has a sampler of its own.
         socket = ray._private.worker.global_worker.node.raylet_socket_name
-        own = SystemMonitor(ClusterWorkers(local_raylets(socket=socket)))
+        here = ClusterWorkers(local_raylets(socket=socket))
+        own = SystemMonitor(here, is_idle=here.is_idle)
         samplers = {node: RemoteSampler(node, DEFAULT_INTERVAL_S) for node in others}
         workers = nodes = NodesMonitor((ray.get_runtime_context().get_node_id(), own), samplers)
     monitors: list[Monitor] = [workers, DriverMonitor(), ObjectStoreMonitor(ray_object_store())]

@@ -129,7 +129,7 @@ class SamplerActor:
         def others() -> list[psutil.Process]:
             return [worker for worker in workers() if worker.pid != own]
 
-        self._monitors: list[Monitor] = [SystemMonitor(others, interval_s)]
+        self._monitors: list[Monitor] = [SystemMonitor(others, interval_s, is_idle=workers.is_idle)]
         gpu = GpuMonitor(interval_s)
         if gpu.available:
             self._monitors.append(gpu)

@@ -16,6 +16,7 @@ from pytest_rayperf.monitors.sampler import DEFAULT_INTERVAL_S, Sampler
 # Ray titles its agents as it titles workers, and starts them from the raylet as well.
 _NOT_WORKERS = frozenset({"ray::DashboardAgent", "ray::RuntimeEnvAgent"})
 _WORKER_TITLE = "ray::"
+_IDLE_TITLE = "ray::IDLE"
 _OUR_ACTORS = ("ray::_Counting", "ray::SamplerActor")
 """What `work/single_pass.py` and `nodes.py` start is no part of a pipeline."""
 
@@ -73,6 +74,7 @@ class ClusterWorkers:
     def __init__(self, raylet_pids: Iterable[int]) -> None:
         self._raylets: list[psutil.Process] = []
         self._workers: dict[int, psutil.Process] = {}
+        self._idle: set[int] = set()
         self._given = tuple(raylet_pids)
         for pid in self._given:
             try:
@@ -90,13 +92,20 @@ class ClusterWorkers:
                 else "no raylet is known on this machine; is a Ray cluster running here?"
             )
         workers: dict[int, psutil.Process] = {}
+        idle = set()
         for raylet in raylets:
             for pid in _children(raylet):
-                worker = _worker(pid, self._workers.get(pid))
+                worker, title = _worker(pid, self._workers.get(pid))
                 if worker is not None:
                     workers[pid] = worker
-        self._workers = workers
+                    if title.startswith(_IDLE_TITLE):
+                        idle.add(pid)
+        self._workers, self._idle = workers, idle
         return list(workers.values())
+
+    def is_idle(self, worker: psutil.Process) -> bool:
+        """Whether it had nothing to do at the last call: what it holds is an earlier task's, then."""
+        return worker.pid in self._idle
 
 
 def _alive(process: psutil.Process) -> bool:
@@ -136,24 +145,25 @@ def _children_of_thread(thread: Path) -> list[str]:
         return []  # it ended between the opening and the reading
 
 
-def _worker(pid: int, known: psutil.Process | None) -> psutil.Process | None:
+def _worker(pid: int, known: psutil.Process | None) -> tuple[psutil.Process | None, str]:
     try:
         # is_running() is false where a dead worker's id was given to another process
         process = known if known is not None and known.is_running() else psutil.Process(pid)
         command = process.cmdline()
     except psutil.NoSuchProcess:
-        return None  # it has ended since it was listed
+        return None, ""  # it has ended since it was listed
     title = command[0].strip() if command else ""
     # Read at each call: an idle worker becomes an actor, which may be one of ours.
     ours = title in _NOT_WORKERS or title.startswith(_OUR_ACTORS)
-    return process if title.startswith(_WORKER_TITLE) and not ours else None
+    return process if title.startswith(_WORKER_TITLE) and not ours else None, title
 
 
 @dataclass
 class _Seen:
-    """One process: its private memory at the peak (bytes), its CPU seconds at first and at last sight."""
+    """One process: its private memory at the peak (bytes; None while it was idle), its CPU seconds at first
+    and at last sight."""
 
-    peak_memory: int
+    peak_memory: int | None
     first_cpu: float
     last_cpu: float
     times: int = 1
@@ -163,7 +173,8 @@ class SystemMonitor:
     """Samples the memory and CPU time of processes, by hand: `with system_monitor as m: ...; m.summary()`.
 
     `processes()` gives those to sample and is asked at each sample, every `interval_s` seconds; a process
-    that ends between two samples keeps its last reading. `sampler` makes the sampler (tests pass one with
+    that ends between two samples keeps its last reading. `is_idle` says of one that what it holds is not of
+    this block: its memory does not count. `sampler` makes the sampler (tests pass one with
     a clock of their own), `machine_cpu()` reads the machine's CPU seconds by kind.
 
     Raises ValueError if `interval_s` is not above 0. An error of psutil or of the system while sampling
@@ -175,10 +186,12 @@ class SystemMonitor:
         processes: Callable[[], Iterable[psutil.Process]],
         interval_s: float = DEFAULT_INTERVAL_S,
         *,
+        is_idle: Callable[[psutil.Process], bool] = lambda process: False,
         sampler: Callable[..., Sampler] = Sampler,
         machine_cpu: Callable[[], tuple[float, float]] | None = None,
     ) -> None:
         self._processes = processes
+        self._is_idle = is_idle
         self._machine_cpu = machine_cpu if machine_cpu is not None else _machine_cpu_seconds
         self._sampler = sampler(self._sample, interval_s, (psutil.Error, OSError, NoRayletError))
         self._reset()
@@ -216,8 +229,9 @@ class SystemMonitor:
     def summary(self) -> Mapping[str, float | None]:
         """The figures of the last block; all None if sampling broke off or there was no block.
 
-        - `peak_worker_memory`: the most private memory that any one process held, in bytes
-        - `total_peak_memory`: the most that all processes held together at one sample, in bytes
+        - `peak_worker_memory`: the most private memory that any one process held, in bytes; an idle one does
+          not count
+        - `total_peak_memory`: the most that all processes held together at one sample, in bytes, likewise
         - `processes`: how many different processes were seen
         - `cpu_seconds`: user and system time that the processes used between the first and the last time
           each was seen; what a process used before it was first seen, or after it was last, is not in it
@@ -229,7 +243,9 @@ class SystemMonitor:
         whole = self._sampler.problem is None and self._sampler.samples > 0
         twice = [process for process in seen if process.times > 1]
         figures: dict[str, float | None] = {
-            "peak_worker_memory": max((process.peak_memory for process in seen), default=None),
+            "peak_worker_memory": max(
+                (process.peak_memory for process in seen if process.peak_memory is not None), default=None
+            ),
             "total_peak_memory": self._total_peak,
             "processes": len(seen),
             # Two sights make a difference of CPU times; one makes none, which is not the same as 0.
@@ -253,7 +269,7 @@ class SystemMonitor:
         total: int | None = None
         for process in self._processes():
             try:
-                memory = private_memory(process)
+                memory = None if self._is_idle(process) else private_memory(process)
                 times = process.cpu_times()
                 identity = (process.pid, process.create_time())
             except psutil.NoSuchProcess:
@@ -263,10 +279,12 @@ class SystemMonitor:
             if known is None:
                 self._seen[identity] = _Seen(memory, cpu, cpu)
             else:
-                known.peak_memory = max(known.peak_memory, memory)
+                if memory is not None:
+                    known.peak_memory = max(known.peak_memory or 0, memory)
                 known.last_cpu = cpu
                 known.times += 1
-            total = memory + (total or 0)
+            if memory is not None:
+                total = memory + (total or 0)
         if total is not None:
             self._total_peak = max(total, self._total_peak or 0)
         if self._first_machine is None:

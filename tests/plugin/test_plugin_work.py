@@ -86,8 +86,10 @@ def test_what_cannot_be_counted_is_said_and_fails_nothing(project, counted):
 
 def test_nothing_is_counted_where_nothing_asks_for_it(project, counted):
     counted(python_calls=320)
-    assert project.measure().ret == 0
+    result, report = project.report()
+    assert result.ret == 0
     assert passes(project) == []
+    assert (report["benchmarks"][0]["work"], report["benchmarks"][0]["work_problem"]) == (None, None)
 
 
 def test_a_pipeline_that_executes_by_itself_is_not_executed_once_more(project):
@@ -108,6 +110,8 @@ def test_of_a_duel_the_fix_is_counted(project):
             pipe = {"work": {"flops": 5}, "figures": {"startup_seconds": 1.0}}
             rayperf.duel(antipattern=lambda: pipe, fix=lambda: pipe)
     """)
+    project.record()
+    assert passes(project) == ["anew"]
     _, report = project.report()
     assert [b["variant"] for b in report["benchmarks"] if b["work"]] == ["fix"]
-    assert passes(project) == ["kept"]
+    assert passes(project) == ["anew", "kept"]

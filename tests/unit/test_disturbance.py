@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pytest
@@ -53,6 +55,39 @@ def pressure(**figures):
 
 def gpu(**figures):
     return replace(QUIET, gpus=(GpuReading(**{"index": 0, "used": True, **figures}),))
+
+
+RECORDED = json.loads((Path(__file__).parent / "recorded" / "disturbed_rounds.json").read_text())
+"""`benchmarks/disturbed_rounds.py --rounds 8 --passes 8` on 2 shared cores: the same pipeline alone, and
+beside a busy loop a core that works half of the time."""
+
+
+def recorded(one):
+    seconds = one["wall_seconds"]
+    shares = CpuShares(
+        one["others_cpu_share"], one["steal_share"], seconds, seconds * one["cpu_accounted_share"]
+    )
+    stalls = (one["cpu_stall_share"], one["memory_stall_share"], one["io_stall_share"])
+    return Reading(shares, Pressure(*stalls, one["memory_available_share"], one["swapped_in_bytes"]))
+
+
+class TestRecorded:
+    @pytest.mark.parametrize("one", RECORDED, ids=lambda one: f"{one['kind']} {one['wall_seconds']:.1f} s")
+    def test_the_disturbed_rounds_are_found_and_no_other(self, one):
+        found = reasons_of(recorded(one))
+        assert bool(found) == (one["kind"] == "beside")
+        assert all("of the CPU was used by others (limit 10 %)" in reason for reason in found)
+
+    def test_the_limit_is_far_from_both(self):
+        quiet = max(one["others_cpu_share"] for one in RECORDED if one["kind"] == "quiet")
+        beside = min(one["others_cpu_share"] for one in RECORDED if one["kind"] == "beside")
+        assert 3 * quiet < DEFAULT_LIMITS.others_cpu_share < beside / 3
+
+    def test_how_long_a_round_took_would_not_have_told(self):
+        """The machine's own speed changes as much as some disturbed round does."""
+        quiet = [one["cpu_seconds_per_row"] for one in RECORDED if one["kind"] == "quiet"]
+        beside = [one["cpu_seconds_per_row"] for one in RECORDED if one["kind"] == "beside"]
+        assert min(beside) < max(quiet)
 
 
 class TestReasons:

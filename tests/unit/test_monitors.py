@@ -164,6 +164,8 @@ class TestSampler:
 class FakeProcess:
     """A process with a script of readings: (rss, shared, cpu seconds); an exception is raised instead."""
 
+    cpu = 0.0
+
     def __init__(self, pid, readings, created=1.0):
         self.pid = pid
         self.readings = iter(readings)
@@ -185,7 +187,7 @@ class FakeProcess:
         return self.created
 
 
-def monitor(*samples, ticks=None, machine=None):
+def monitor(*samples, ticks=None, machine=None, **more):
     """A monitor whose n-th sample sees the n-th list of processes."""
     script = iter(samples)
     cpu = iter(machine or [(0.0, 0.0)] * len(samples))
@@ -193,10 +195,34 @@ def monitor(*samples, ticks=None, machine=None):
         lambda: next(script),
         sampler=ticking(len(samples) - 2 if ticks is None else ticks),
         machine_cpu=lambda: next(cpu),
+        **more,
     )
 
 
 class TestSystemMonitor:
+    def test_what_an_idle_one_holds_does_not_count(self):
+        """An earlier test's tasks may have left it a model."""
+        idle = FakeProcess(1, [])
+        works = FakeProcess(2, [(500, 0, 1.0), (600, 0, 2.0)])
+        with monitor([idle, works], [idle, works], is_idle=lambda process: process is idle) as m:
+            pass
+        summary = m.summary()
+        assert (summary["peak_worker_memory"], summary["total_peak_memory"]) == (600, 600)
+        assert (summary["processes"], summary["cpu_seconds"]) == (2, 1.0)
+
+    def test_it_counts_from_when_it_works(self):
+        samples = iter([True, False, True])
+        one = FakeProcess(1, [(500, 0, 1.0)])
+        with monitor([one], [one], [one], is_idle=lambda process: next(samples)) as m:
+            pass
+        assert m.summary()["peak_worker_memory"] == 500
+
+    def test_where_all_are_idle_memory_is_missing(self):
+        idle = FakeProcess(1, [])
+        with monitor([idle], [idle], is_idle=lambda process: True) as m:
+            pass
+        assert (m.summary()["peak_worker_memory"], m.summary()["total_peak_memory"]) == (None, None)
+
     def test_peaks_are_of_private_memory(self):
         one = FakeProcess(1, [(300, 200, 0), (900, 200, 0), (250, 200, 0)])
         two = FakeProcess(2, [(800, 700, 0), (850, 700, 0), (1300, 700, 0)])
@@ -494,6 +520,18 @@ class TestClusterWorkers:
         with family(*self.TITLES) as (raylet, pids):
             found = ray_worker_processes([raylet.pid])
             assert {process.pid for process in found} == {pids[0], pids[4]}
+
+    def test_what_this_package_starts_is_none(self):
+        with family("ray::_Counting.run", "ray::SamplerActor", "ray::MapWorker(f)") as (raylet, pids):
+            assert [process.pid for process in ray_worker_processes([raylet.pid])] == [pids[2]]
+
+    def test_which_are_idle(self):
+        with family("ray::IDLE", "ray::MapWorker(f)") as (raylet, pids):
+            workers = ClusterWorkers([raylet.pid])
+            assert {process.pid: workers.is_idle(process) for process in workers()} == {
+                pids[0]: True,
+                pids[1]: False,
+            }
 
     def test_the_same_without_the_kernel_s_list_of_children(self, monkeypatch):
         monkeypatch.setattr(system.sys, "platform", "darwin")
