@@ -14,7 +14,7 @@ SUITE = """
     def work(batch):
         import numpy as np
 
-        for _ in range(20):
+        for _ in range(200):
             np.linalg.svd(np.random.default_rng(0).random((100, 100)))
         return batch
 
