@@ -270,7 +270,7 @@ class TestUntimed:
         assert settled([make_round(cpu=cpu)], SUBJECT, reference, self.UNTIMED, 4)
 
     def test_one_slow_round_settles_nothing(self):
-        """It had no warm-up. Seen: 0.38x of the baseline's throughput, and 1.0x in the next run."""
+        """It had no warm-up: whether the next ones are as slow is measured before it is called so."""
         reference = make_reference(*[[make_round(156)]] * 3)
         assert not settled([make_round(5)], SUBJECT, reference, self.UNTIMED, 4)
 
