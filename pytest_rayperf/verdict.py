@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_rayperf.attribution import attribute
-from pytest_rayperf.policy import BETA, GATED, NOISE, Policy
+from pytest_rayperf.policy import BETA, GATED, Policy
 from pytest_rayperf.reasons import describe, explain
 from pytest_rayperf.results import (
     Attribution,
@@ -140,7 +140,7 @@ def settled(
     if reference is None or verdict.status != "inconclusive" or not verdict.comparisons:
         return True
     surest = verdict.comparisons[0]
-    estimate = after_rounds(*_series(surest.metric, rounds, reference), max_rounds)
+    estimate = after_rounds(*_series(surest.metric, rounds, reference, policy), max_rounds)
     best = _interval(surest.metric, estimate, policy, max_rounds)
     return best.low <= policy.max_slowdown < best.high
 
@@ -265,10 +265,10 @@ def _rows_first(name: str) -> tuple[bool, str]:
 
 
 def _series(
-    metric: Metric, rounds: Sequence[Round], reference: Reference
+    metric: Metric, rounds: Sequence[Round], reference: Reference, policy: Policy
 ) -> tuple[list[list[float]], list[float], Noise]:
     sessions = [_figures(metric, s.rounds) for s in reference.sessions]
-    return [s for s in sessions if s], _figures(metric, rounds), NOISE[metric.name]
+    return [s for s in sessions if s], _figures(metric, rounds), policy.noise(metric.name)
 
 
 def _figures(metric: Metric, rounds: Sequence[Round]) -> list[float]:
@@ -281,7 +281,7 @@ def _figures(metric: Metric, rounds: Sequence[Round]) -> list[float]:
 def _compare_metrics(rounds: Sequence[Round], reference: Reference, policy: Policy) -> tuple[Comparison, ...]:
     compared = []
     for metric in GATED:
-        sessions, current, noise = _series(metric, rounds, reference)
+        sessions, current, noise = _series(metric, rounds, reference, policy)
         if sessions and current:
             estimate = session_ratio(sessions, current, noise)
             compared.append(_compare(metric, estimate, sessions, current, policy))
