@@ -23,7 +23,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pytest_rayperf.policy import BETA, GATED, Policy
+from pytest_rayperf.policy import BETA, GATED, NOISE, Policy
 from pytest_rayperf.reasons import describe, explain
 from pytest_rayperf.results import (
     THROUGHPUT,
@@ -85,7 +85,7 @@ def judge(
     counted = _judge_counters(rounds, reference)
     if counted is not None and counted.status != "improved":
         return counted
-    comparisons = _compare_metrics(rounds, reference, policy)
+    comparisons = _compare_metrics(_warm(rounds, policy), reference, policy)
     if slow is not None:
         return slow
     regressed = [c for c in comparisons if c.status == "regressed"]
@@ -121,7 +121,7 @@ def settled(
     if reference is None or verdict.status != "inconclusive" or not verdict.comparisons:
         return True
     surest = verdict.comparisons[0]
-    estimate = after_rounds(*_series(surest.metric, rounds, reference, policy), max_rounds)
+    estimate = after_rounds(*_series(surest.metric, rounds, reference), max_rounds)
     best = _interval(surest.metric, estimate, policy, max_rounds)
     return best.low <= policy.max_slowdown < best.high
 
@@ -134,6 +134,15 @@ def _rows_differ(rounds: Sequence[Round]) -> str | None:
         listed = ", ".join(map(str, rows))
         return f"invalid: rounds of the same pipeline gave different numbers of rows: {listed}"
     return None
+
+
+def _warm(rounds: Sequence[Round], policy: Policy) -> Sequence[Round]:
+    """The rounds whose times are compared.
+
+    Where nothing was to be timed the first one had no warm-up. If there are more, it was the warm-up that a
+    timed benchmark has before, however long it took.
+    """
+    return rounds if policy.timed or len(rounds) == 1 else rounds[1:]
 
 
 def _below_target(rounds: Sequence[Round], policy: Policy) -> Verdict | None:
@@ -231,10 +240,10 @@ def _rows_first(name: str) -> tuple[bool, str]:
 
 
 def _series(
-    metric: Metric, rounds: Sequence[Round], reference: Reference, policy: Policy
+    metric: Metric, rounds: Sequence[Round], reference: Reference
 ) -> tuple[list[list[float]], list[float], Noise]:
     sessions = [_figures(metric, s.rounds) for s in reference.sessions]
-    return [s for s in sessions if s], _figures(metric, rounds), policy.noise(metric.name)
+    return [s for s in sessions if s], _figures(metric, rounds), NOISE[metric.name]
 
 
 def _figures(metric: Metric, rounds: Sequence[Round]) -> list[float]:
@@ -247,7 +256,7 @@ def _figures(metric: Metric, rounds: Sequence[Round]) -> list[float]:
 def _compare_metrics(rounds: Sequence[Round], reference: Reference, policy: Policy) -> tuple[Comparison, ...]:
     compared = []
     for metric in GATED:
-        sessions, current, noise = _series(metric, rounds, reference, policy)
+        sessions, current, noise = _series(metric, rounds, reference)
         if sessions and current:
             estimate = session_ratio(sessions, current, noise)
             compared.append(_compare(metric, estimate, sessions, current, policy))
