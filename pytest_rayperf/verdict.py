@@ -85,13 +85,14 @@ def judge(
     counted = _judge_counters(rounds, reference)
     if counted is not None and counted.status != "improved":
         return counted
-    comparisons = _compare_metrics(_warm(rounds, policy), reference, policy)
+    warm = _warm(rounds, policy)
+    comparisons = _compare_metrics(warm, reference, policy)
     if slow is not None:
         return slow
     regressed = [c for c in comparisons if c.status == "regressed"]
     if regressed:
         before = [r for s in reference.sessions for r in s.rounds]
-        reason = "\n".join(describe(c, rounds, before, reference.name) for c in regressed)
+        reason = "\n".join(describe(c, warm, before, reference.name) for c in regressed)
         return _from(regressed[0], comparisons, reason)
     if counted is not None:
         return counted
