@@ -9,10 +9,8 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,8 +77,6 @@ def main(argv: Sequence[str] | None = None, survey: Survey | None = None) -> int
         sys.stderr.write(f"rayperf: error: {text}\n")
         return USAGE_ERROR
     except KeyboardInterrupt:
-        with _undisturbed():
-            _end_ray()
         sys.stderr.write("rayperf: interrupted\n")
         return INTERRUPTED
     sys.stdout.write(text)
@@ -156,7 +152,7 @@ def survey_cluster(subject: Subject) -> Situation:
     Raises:
         ConfigurationError: one of them cannot be used.
     """
-    from pytest_rayperf.cluster import close_cluster, offer_token, open_cluster
+    from pytest_rayperf.cluster import close_cluster, offer_token, open_cluster, undisturbed
     from pytest_rayperf.data.sources import open_source
     from pytest_rayperf.models.classifier import open_classifier
 
@@ -181,7 +177,7 @@ def survey_cluster(subject: Subject) -> Situation:
             model_bytes=Path(classifier.checkpoint).stat().st_size,
         )
     finally:
-        with _undisturbed():
+        with undisturbed():
             close_cluster(cluster)
 
 
@@ -200,29 +196,3 @@ def smallest_gpu() -> int | None:
         return None
     finally:
         pynvml.nvmlShutdown()
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """A second Ctrl-C does not stop the clearing up after the first."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _end_ray() -> None:
-    """End what an interrupted start of Ray left: it has not told `open_cluster` of its processes yet."""
-    if "ray" not in sys.modules:
-        return
-    import psutil
-    import ray
-
-    alive = psutil.Process().children(recursive=True)
-    ray.shutdown()  # knows of none of them, if it was interrupted before it was up
-    for end in (psutil.Process.terminate, psutil.Process.kill):
-        for process in alive:
-            with suppress(psutil.NoSuchProcess):  # it has ended
-                end(process)
-        _, alive = psutil.wait_procs(alive, timeout=10)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,10 +128,13 @@ def open_cluster(address: str | None, object_store_memory: int | None = None) ->
     try:
         with _without_rays_own_warnings():
             context = ray.init(**options)
-    except (ConnectionError, ValueError, OSError, RuntimeError) as error:
+    except BaseException as error:
         if address is None:
-            raise
-        raise _unreachable(address, error) from error
+            with undisturbed():
+                _end_new_children(before)
+        elif isinstance(error, ConnectionError | ValueError | OSError | RuntimeError):
+            raise _unreachable(address, error) from error
+        raise
     try:
         _quieten()
         gcs_address = str(ray.get_runtime_context().gcs_address)
@@ -164,6 +169,38 @@ def close_cluster(cluster: Cluster) -> None:
         with suppress(psutil.NoSuchProcess):  # it ended just now
             process.kill()
     psutil.wait_procs(alive, timeout=_GRACE_S)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """A second Ctrl-C does not stop the clearing up after the first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python raises KeyboardInterrupt in the main thread alone
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end_new_children(before: Collection[psutil.Process]) -> None:
+    """Kill what this process started since it had the children `before`: a start of Ray that was broken off.
+
+    `ray.shutdown` does not know them before `ray.init` is through. They are stopped first, one generation
+    after another, until none is new: the raylet starts its agents when it gets to it, and an agent that finds
+    neither raylet nor GCS waits for them for a minute.
+    """
+    stopped: set[psutil.Process] = set()
+    while new := set(_with_descendants(set(psutil.Process().children()) - set(before))) - stopped:
+        for process in new:
+            with suppress(psutil.NoSuchProcess):  # it has ended
+                process.suspend()
+        stopped |= new
+    for process in stopped:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(stopped, timeout=_GRACE_S)
 
 
 def _with_descendants(processes: Iterable[psutil.Process]) -> list[psutil.Process]:

@@ -152,7 +152,7 @@ class RayPerf:
             rounds: of each variant, within --rayperf-max-rounds; by default as many as the verdict needs.
             timed: False where the signal has no noise (a counter, bytes, tasks): each variant is executed
                 once, without a warm-up. Where that took so long that it looks like a regression, more rounds
-                are measured, and all of them together must make it certain.
+                are measured, which have had that one for a warm-up, and they must make it certain.
         """
         self._use_once()
         variant = self._item.variant

@@ -46,17 +46,6 @@ NOISE: Mapping[str, Noise] = {
 }
 
 
-COLD_NOISE: Mapping[str, Noise] = {
-    # Of single rounds without a warm-up: whether Ray's task workers are new ones, which import before they
-    # work, is in them. Eight sessions of one such benchmark on 2 shared cores had 4.9 to 9.7 ms of CPU a row
-    # and 53 to 171 rows/s: standard deviations of the log of 0.22 and 0.45.
-    CPU_PER_ROW.name: Noise(session_sd=0.20, round_sd=0.10),
-    THROUGHPUT.name: Noise(session_sd=0.40, round_sd=0.20),
-    PEAK_MEMORY.name: Noise(session_sd=0.20, round_sd=0.10),
-}
-"""As `NOISE`, where a benchmark is not timed."""
-
-
 @dataclass(frozen=True)
 class Policy:
     """What counts as a regression, and how sure the whole run must be.
@@ -90,10 +79,6 @@ class Policy:
         index = next((i for i, look in enumerate(self.looks) if rounds <= look), len(self.looks) - 1)
         last = index == len(self.looks) - 1
         return float(0.5 ** (index if last else index + 1))
-
-    def noise(self, metric: str) -> Noise:
-        """What is believed of the noise of a gated metric."""
-        return (NOISE if self.timed else COLD_NOISE)[metric]
 
     def alpha_for(self, metric: str) -> float:
         """Chance of a false alarm of one metric of one benchmark, over all looks."""

@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_rayperf.attribution import attribute
-from pytest_rayperf.policy import BETA, GATED, Policy
+from pytest_rayperf.policy import BETA, GATED, NOISE, Policy
 from pytest_rayperf.reasons import describe, explain
 from pytest_rayperf.results import (
     Attribution,
@@ -100,13 +100,14 @@ def judge(
     worked = _judge_work(work, reference)
     if worked is not None and worked.status != "improved":
         return worked
-    disturbed = next((r.disturbed for r in rounds if r.disturbed), None)
+    warm = _warm(rounds, policy)
+    disturbed = next((r.disturbed for r in warm if r.disturbed), None)
     if disturbed is not None and policy.timed:
         return Verdict("inconclusive", _doubtful(rounds, disturbed))
-    comparisons = () if disturbed else _compare_metrics(rounds, reference, policy)
+    comparisons = () if disturbed else _compare_metrics(warm, reference, policy)
     if missed is not None:
         return missed
-    found = attribute(rounds, [r for s in reference.sessions for r in s.rounds])
+    found = attribute(warm, [r for s in reference.sessions for r in s.rounds])
     regressed = [c for c in comparisons if c.status == "regressed"]
     if regressed:
         reason = "\n".join(describe(c, found, reference.name) for c in regressed)
@@ -140,7 +141,7 @@ def settled(
     if reference is None or verdict.status != "inconclusive" or not verdict.comparisons:
         return True
     surest = verdict.comparisons[0]
-    estimate = after_rounds(*_series(surest.metric, rounds, reference, policy), max_rounds)
+    estimate = after_rounds(*_series(surest.metric, rounds, reference), max_rounds)
     best = _interval(surest.metric, estimate, policy, max_rounds)
     return best.low <= policy.max_slowdown < best.high
 
@@ -161,6 +162,15 @@ def _doubtful(rounds: Sequence[Round], reason: str) -> str:
         f"inconclusive: {count} of {len(rounds)} rounds were disturbed, though measured again: {reason}; "
         "what would help: a machine that does nothing else"
     )
+
+
+def _warm(rounds: Sequence[Round], policy: Policy) -> Sequence[Round]:
+    """The rounds whose times are compared.
+
+    Where nothing was to be timed the first one had no warm-up. If there are more, it was the warm-up that a
+    timed benchmark has before, however long it took.
+    """
+    return rounds if policy.timed or len(rounds) == 1 else rounds[1:]
 
 
 def _without_baseline(
@@ -265,10 +275,10 @@ def _rows_first(name: str) -> tuple[bool, str]:
 
 
 def _series(
-    metric: Metric, rounds: Sequence[Round], reference: Reference, policy: Policy
+    metric: Metric, rounds: Sequence[Round], reference: Reference
 ) -> tuple[list[list[float]], list[float], Noise]:
     sessions = [_figures(metric, s.rounds) for s in reference.sessions]
-    return [s for s in sessions if s], _figures(metric, rounds), policy.noise(metric.name)
+    return [s for s in sessions if s], _figures(metric, rounds), NOISE[metric.name]
 
 
 def _figures(metric: Metric, rounds: Sequence[Round]) -> list[float]:
@@ -281,7 +291,7 @@ def _figures(metric: Metric, rounds: Sequence[Round]) -> list[float]:
 def _compare_metrics(rounds: Sequence[Round], reference: Reference, policy: Policy) -> tuple[Comparison, ...]:
     compared = []
     for metric in GATED:
-        sessions, current, noise = _series(metric, rounds, reference, policy)
+        sessions, current, noise = _series(metric, rounds, reference)
         if sessions and current:
             estimate = session_ratio(sessions, current, noise)
             compared.append(_compare(metric, estimate, sessions, current, policy))

@@ -95,11 +95,8 @@ class TestAdvise:
         assert main(["advise"], lambda subject: empty) == USAGE_ERROR
         assert "no CPU for Ray to schedule" in capsys.readouterr().err
 
-    def test_ctrl_c(self, monkeypatch, capsys):
-        ended = []
-        monkeypatch.setattr(cli, "_end_ray", lambda: ended.append(True))  # the real one ends our children
+    def test_ctrl_c(self, capsys):
         assert main(["advise"], Survey(KeyboardInterrupt())) == INTERRUPTED
-        assert ended == [True]
         assert capsys.readouterr() == ("", "rayperf: interrupted\n")
 
 

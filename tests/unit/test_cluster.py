@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 
 import psutil
@@ -103,6 +107,96 @@ class TestCloseCluster:
             own.wait()
             module.close_cluster(cluster)
         assert shutdowns == ["shutdown"]
+
+
+class TestABrokenStart:
+    @pytest.fixture
+    def started(self, monkeypatch):
+        """Ray that starts a process with a child, and then breaks; gives both processes."""
+        found = []
+        own = []
+        parent = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"
+
+        def init(**options):
+            own.append(subprocess.Popen([sys.executable, "-c", parent], stdin=subprocess.PIPE))
+            process = psutil.Process(own[0].pid)
+            while not process.children():
+                time.sleep(0.01)
+            found.extend([process, *process.children()])
+            raise self.error
+
+        ray = SimpleNamespace(is_initialized=lambda: False, init=init)
+        monkeypatch.setitem(sys.modules, "ray", ray)
+        monkeypatch.setattr(module, "_check_reachable", lambda address: None)
+        yield found
+        for process in found:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        for process in own:
+            process.stdin.close()
+            process.wait()
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+    def test_leaves_nothing_that_it_started(self, started, error):
+        self.error = error
+        with sleeper() as other:
+            with pytest.raises(error):
+                module.open_cluster(None)
+            assert len(started) == 2
+            assert not any(map(runs, started))
+            assert other.poll() is None
+
+    def test_what_is_started_meanwhile_is_ended_too(self, started, monkeypatch):
+        """As the raylet starts its agents: the child is there only once its parent was listed."""
+        self.error = KeyboardInterrupt
+        listed = []
+
+        def with_descendants(processes):
+            processes = list(processes)
+            listed.append(processes)
+            return processes if len(listed) == 1 else real(processes)
+
+        real = module._with_descendants
+        monkeypatch.setattr(module, "_with_descendants", with_descendants)
+        with pytest.raises(KeyboardInterrupt):
+            module.open_cluster(None)
+        assert len(listed) == 3  # the parent; with its child; nothing new
+        assert not any(map(runs, started))
+
+    def test_a_second_ctrl_c_does_not_stop_the_clearing_up(self, started, monkeypatch):
+        self.error = KeyboardInterrupt
+        real = module._with_descendants
+
+        def impatient(processes):
+            os.kill(os.getpid(), signal.SIGINT)
+            return real(processes)
+
+        monkeypatch.setattr(module, "_with_descendants", impatient)
+        before = signal.getsignal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            module.open_cluster(None)
+        assert not any(map(runs, started))
+        assert signal.getsignal(signal.SIGINT) is before
+
+    def test_also_in_another_thread(self, started):
+        self.error = RuntimeError
+        with ThreadPoolExecutor(1) as pool, pytest.raises(RuntimeError):
+            pool.submit(module.open_cluster, None).result()
+        assert not any(map(runs, started))
+
+    def test_of_attaching_ends_nothing(self, started):
+        self.error = KeyboardInterrupt
+        with pytest.raises(KeyboardInterrupt):
+            module.open_cluster("127.0.0.1:1")
+        assert all(map(runs, started))
+
+
+def runs(process):
+    """Whether it runs: a zombie waits only for its parent, which may be an init that reaps nothing."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @contextmanager
