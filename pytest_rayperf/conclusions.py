@@ -11,7 +11,7 @@ from pytest_rayperf.policy import Policy
 from pytest_rayperf.results import STARTUP, Benchmark, Duel, Profile, Round, Subject, Variant, Verdict
 from pytest_rayperf.session import RunRecord
 from pytest_rayperf.slugs import slug_of
-from pytest_rayperf.verdict import Reference, judge, settled
+from pytest_rayperf.verdict import Reference, judge, judge_counters, settled
 from pytest_rayperf.work.comparison import compare_work
 from pytest_rayperf.work.counts import Work, WorkUncountable
 from pytest_rayperf.wrong import unfinished
@@ -124,24 +124,36 @@ class Conclusions:
 
         Args:
             side: whose baseline it is compared with.
-            rounds: of the pipeline: one that executes by itself would execute once more, and is not counted.
-            count: counts it, if true in processes of its own. What differs from the baseline is counted so
-                once more before anything is said of it: another pipeline may have left something behind.
+            rounds: of the pipeline. One that executes by itself would execute once more, and is not counted;
+                nor is one that its rounds' counters fail already.
+            count: counts it, if true in processes of its own, several times. So what is recorded is counted,
+                and what differs from the baseline before anything is said of it: another pipeline may have
+                left something behind.
         """
         if not rounds or any(STARTUP.name not in r.figures for r in rounds):
             return None, None
         options = self._record.options
         reference = side.reference or self._record.store.elsewhere(side.slug, side.id)
         then = None if reference is None else reference.work
-        if then is None and not options.update_baselines:
+        if not options.update_baselines and (then is None or self._decided_already(side, rounds)):
             return None, None
         try:
-            work = count(options.update_baselines)
-            if then is not None and not options.update_baselines and compare_work(work, then):
+            if then is None:
+                return count(True), None
+            work = count(False)
+            if work.software == then.software and not compare_work(work, then):
+                # What is recorded stays: it was shown by repetition, and names what is not determined.
+                return (then if options.update_baselines else work), None
+            if options.update_baselines or compare_work(work, then):
                 work = count(True)
         except WorkUncountable as error:
             return None, str(error)
         return work, None
+
+    def _decided_already(self, side: Side, rounds: Sequence[Round]) -> bool:
+        """Whether the rounds' counters fail it, which have no noise either and speak first."""
+        verdict = None if side.reference is None else judge_counters(rounds, side.reference)
+        return verdict is not None and verdict.status != "improved"
 
     def add(self, benchmark: Benchmark) -> None:
         """Record a benchmark that was measured to its end."""

@@ -378,7 +378,7 @@ class RayPerf:
         folder = self._record.options.profile_udf
         if folder is None:
             return None
-        progress = Progress("profiling", 0, 0, 0.0, ())
+        progress = Progress(side.variant or self._item.name, 0, 0, 0.0, (), apart="profiling")
         self._on_progress(self._item, progress, self._schedule(self._record.policy()))
         return self._executor.profile(pipeline, folder, side.slug)
 
@@ -387,7 +387,7 @@ class RayPerf:
     ) -> tuple[Work | None, str | None]:
         def count(anew: bool) -> Work:
             schedule = self._schedule(self._record.policy())
-            progress = Progress("counting work", 0, 0, 0.0, ())
+            progress = Progress(side.variant or self._item.name, 0, 0, 0.0, (), apart="counting work")
             self._on_progress(self._item, progress, schedule)
             return self._executor.count_work(pipeline, anew=anew)
 

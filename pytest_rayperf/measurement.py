@@ -129,7 +129,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a measurement is. `number` counts from 1; 0 is the warm-up. `repeated` rounds did not count."""
+    """Where a measurement is. `number` counts from 1; 0 is `apart`, no round. `repeated` did not count."""
 
     variant: str
     number: int
@@ -137,6 +137,7 @@ class Progress:
     seconds: float
     rounds: tuple[Round, ...]
     repeated: int = 0
+    apart: str = "warm-up"
 
 
 def take_turns(names: list[str]) -> Iterator[str]:

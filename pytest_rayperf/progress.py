@@ -64,7 +64,7 @@ def describe_progress(name: str, progress: Progress, schedule: Schedule) -> str:
     """`rayperf: model_loading fix, round 2 of 3 to 20: 61.2 images/s so far`."""
     variant = "" if progress.variant == name else f" {progress.variant}"
     least, most = schedule.looks[0], schedule.looks[-1]
-    which = f"round {progress.number} of {least} to {most}" if progress.number else "warm-up"
+    which = f"round {progress.number} of {least} to {most}" if progress.number else progress.apart
     again = f" ({progress.repeated} measured again)" if progress.repeated else ""
     text = f"rayperf: {name}{variant}, {which}{again}"
     if progress.rows and progress.seconds > 0:

@@ -94,7 +94,7 @@ def judge(
         return missed or _without_baseline(rounds, subject, elsewhere, software or {}, work)
     if reference.subject != subject:
         return missed or Verdict("incomparable", _subject_change(reference, subject))
-    counted = _judge_counters(rounds, reference)
+    counted = judge_counters(rounds, reference)
     if counted is not None and counted.status != "improved":
         return counted
     worked = _judge_work(work, reference)
@@ -186,7 +186,7 @@ def _without_baseline(
     same = [s for s in elsewhere.sessions if _same_software(s.software, software)]
     if not same:
         return Verdict("no-baseline", f"no baseline for this environment; {remedy}")
-    counted = _judge_counters(rounds, Reference(elsewhere.name, subject, tuple(same)))
+    counted = judge_counters(rounds, Reference(elsewhere.name, subject, tuple(same)))
     if counted is not None and counted.status in ("regressed", "invalid"):
         return counted
     worked = _judge_work(work, elsewhere)
@@ -216,8 +216,11 @@ def _subject_change(reference: Reference, subject: Subject) -> str:
     )
 
 
-def _judge_counters(rounds: Sequence[Round], reference: Reference) -> Verdict | None:
-    """Exact comparison. A counter that varies from round to round on a side has noise: it does not gate."""
+def judge_counters(rounds: Sequence[Round], reference: Reference) -> Verdict | None:
+    """The verdict, if any counter changed: exactly compared.
+
+    A counter that varies from round to round on a side has noise: it does not gate.
+    """
     changed = _changed_counters(rounds, reference)
     accept = "accept with --rayperf-update-baselines"
     for name, old, new in changed:

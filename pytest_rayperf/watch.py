@@ -63,7 +63,7 @@ def watch_over(cluster: Cluster) -> Watch:
         own = SystemMonitor(here, is_idle=here.is_idle)
         samplers = {node: RemoteSampler(node, DEFAULT_INTERVAL_S) for node in others}
         workers = nodes = NodesMonitor((ray.get_runtime_context().get_node_id(), own), samplers)
-    monitors: list[Monitor] = [workers, DriverMonitor(), ObjectStoreMonitor(ray_object_store())]
+    monitors: list[Monitor] = [workers, DriverMonitor(), ObjectStoreMonitor(ray_object_store)]
     gpu = GpuMonitor()
     if gpu.available:
         monitors.append(gpu)

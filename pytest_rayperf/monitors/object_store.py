@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from types import TracebackType
@@ -20,6 +21,10 @@ class StoreReading:
     spilled_bytes: int
 
 
+_PATIENCE_S = 60.0
+"""How long a raylet has to answer; one that is busy spilling takes its time."""
+
+
 class StoreError(Exception):
     """The object store could not be asked."""
 
@@ -28,19 +33,21 @@ class ObjectStoreMonitor:
     """Samples the object store: `with monitor as m: ...; m.summary()`.
 
     Args:
-        read: asks the store; raises StoreError where it cannot.
+        connect: opens the way to the store for a block, and gives the function that asks it, which raises
+            StoreError where it cannot.
         interval_s: seconds between two samples.
         sampler: makes the sampler; tests pass one with a clock of their own.
     """
 
     def __init__(
         self,
-        read: Callable[[], StoreReading],
+        connect: Callable[[], AbstractContextManager[Callable[[], StoreReading]]],
         interval_s: float = DEFAULT_INTERVAL_S,
         *,
         sampler: Callable[..., Sampler] = Sampler,
     ) -> None:
-        self._read = read
+        self._connect = connect
+        self._connection = ExitStack()
         self._sampler = sampler(self._sample, interval_s, (StoreError,))
         self._readings: list[StoreReading] = []
 
@@ -57,13 +64,17 @@ class ObjectStoreMonitor:
     def __enter__(self) -> ObjectStoreMonitor:
         """Forget the last block and take the first sample."""
         self._readings = []
-        self._sampler.start()
+        with ExitStack() as connection:
+            self._read = connection.enter_context(self._connect())
+            self._sampler.start()
+            self._connection = connection.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._sampler.stop()
+        with self._connection:
+            self._sampler.stop()
 
     def summary(self) -> Mapping[str, float | None]:
         """The figures of the last block, in bytes; all None if the sampling broke off.
@@ -95,25 +106,40 @@ class ObjectStoreMonitor:
         self._readings.append(self._read())
 
 
-def ray_object_store() -> Callable[[], StoreReading]:
-    """A function that asks the cluster that this process is connected to.
+@contextmanager
+def ray_object_store() -> Iterator[Callable[[], StoreReading]]:
+    """While it is open: a function that asks the cluster that this process is connected to.
 
     Ray's raylets are asked through gRPC, which Ray itself does without: where grpcio is missing, its own
     statistics say that 0 bytes were spilled. Here that is a StoreError.
     """
     import ray
-    from ray._private import internal_api
 
-    state = internal_api.get_state_from_address(ray.get_runtime_context().gcs_address)
+    try:
+        import grpc
+        from ray.core.generated import node_manager_pb2, node_manager_pb2_grpc
+    except ImportError as error:
+        missing = f"grpcio is missing, through which raylets are asked ({error})"
+
+        def unable() -> StoreReading:
+            raise StoreError(missing)
+
+        yield unable
+        return
+
+    # The driver's own raylet, which asks the others. One channel for all samples of a round: Ray's own
+    # function for this (`internal_api.get_memory_info_reply`) makes one at each call, and looks the nodes up.
+    # Not kept longer: gRPC prints a line to the terminal when a cluster ends before its channels.
+    own = ray.get_runtime_context().get_node_id()
+    node = next(node for node in ray.nodes() if node["NodeID"] == own)
+    channel = _channel_to(f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}")
+    raylet: Any = node_manager_pb2_grpc.NodeManagerServiceStub(channel)
+    request = node_manager_pb2.FormatGlobalMemoryInfoRequest(include_memory_info=False)
 
     def read() -> StoreReading:
         try:
-            import grpc
-        except ImportError as error:
-            raise StoreError(f"grpcio is missing, through which raylets are asked ({error})") from error
-        try:
-            stats: Any = internal_api.get_memory_info_reply(state).store_stats
-        except (grpc.RpcError, AssertionError) as error:  # AssertionError: no raylet is alive
+            stats: Any = raylet.FormatGlobalMemoryInfo(request, timeout=_PATIENCE_S).store_stats
+        except grpc.RpcError as error:
             raise StoreError(f"the raylet did not tell its object store's figures ({error})") from error
         return StoreReading(
             used_bytes=int(stats.object_store_bytes_used),
@@ -121,4 +147,16 @@ def ray_object_store() -> Callable[[], StoreReading]:
             spilled_bytes=int(stats.spilled_bytes_total),
         )
 
-    return read
+    try:
+        yield read
+    finally:
+        channel.close()
+
+
+def _channel_to(address: str) -> Any:
+    # It carries the cluster's token, where there is one.
+    try:
+        from ray._private.grpc_utils import init_grpc_channel
+    except ImportError:  # Ray 2.51
+        from ray._private.utils import init_grpc_channel
+    return init_grpc_channel(address, options=[])

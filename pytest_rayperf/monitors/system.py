@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -120,12 +121,10 @@ def _children(parent: psutil.Process) -> list[int]:
     # psutil's children() reads the parent of every process of the machine: 3 times as long as this with
     # 80 processes, and growing with their number.
     if sys.platform == "linux":
+        threads = f"/proc/{parent.pid}/task"
         try:
-            return [
-                int(pid)
-                for thread in Path(f"/proc/{parent.pid}/task").iterdir()
-                for pid in _children_of_thread(thread)
-            ]
+            listed = os.listdir(threads)  # noqa: PTH208 (read plainly: pathlib takes three times as long)
+            return [int(pid) for thread in listed for pid in _children_of_thread(f"{threads}/{thread}")]
         except FileNotFoundError:
             pass  # the parent has ended, or the kernel keeps no such list: psutil tells them apart
     try:
@@ -134,11 +133,12 @@ def _children(parent: psutil.Process) -> list[int]:
         return []
 
 
-def _children_of_thread(thread: Path) -> list[str]:
+def _children_of_thread(thread: str) -> list[bytes]:
     try:
-        return (thread / "children").read_text().split()
+        with open(f"{thread}/children", "rb", buffering=0) as file:  # noqa: PTH123
+            return file.readall().split()
     except FileNotFoundError:
-        if thread.exists():
+        if Path(thread).exists():
             raise  # a kernel without CONFIG_PROC_CHILDREN
         return []  # the thread has ended
     except ProcessLookupError:

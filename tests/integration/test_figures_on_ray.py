@@ -144,7 +144,7 @@ def test_spilled_bytes_are_what_lies_in_the_spill_folder(pytester: pytest.Pytest
     def test_spilling(ray_cluster):
         with ray_cluster.with_object_store(80 * 2**20):
             session = ray._private.worker.global_worker.node.get_session_dir_path()
-            with ObjectStoreMonitor(ray_object_store()) as store:
+            with ObjectStoreMonitor(ray_object_store) as store:
                 held = ray.data.range(200, override_num_blocks=20).map_batches(large).materialize()
             from pathlib import Path
 

@@ -18,7 +18,7 @@ import ray
 from pytest_rayperf import count
 from pytest_rayperf.work.comparison import compare_work
 from pytest_rayperf.work.counts import WorkUncountable
-from pytest_rayperf.work.single_pass import count_work
+from pytest_rayperf.work.single_pass import KeptProcess, count_work
 
 ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
 ray.data.DataContext.get_current().enable_progress_bars = False
@@ -116,8 +116,10 @@ def test_a_pipeline_of_images(holds) -> None:
         assert {"python", "ray", "torch", "numpy", "machine"} <= set(work.software)
 
         # Neither how many blocks there are, which Ray Data takes from the CPUs, nor the repetition matter.
-        assert compare_work(count_work(lambda: pipeline(blocks=7), repeats=1), work) == ()
-        changes = compare_work(count_work(lambda: pipeline(width=6), repeats=1), work)
+        kept = KeptProcess()
+        assert compare_work(kept.count_work(lambda: pipeline(blocks=7)), work) == ()
+        changes = compare_work(kept.count_work(lambda: pipeline(width=6)), work)
+        kept.close()
         assert {(c.operator, c.regression) for c in changes} == {("MapBatches(Classify)", True)}
         assert any(c.counter == "flops" and c.ratio == 1.2 for c in changes), changes
         """
@@ -149,15 +151,18 @@ def test_other_operators(holds) -> None:
         assert work.operators[3].construction == {}
         assert work.undetermined == (), work.undetermined
 
-        limited = count_work(lambda: ray.data.range(100).map(lambda row: row).limit(5).map(lambda row: row))
+        def limited():
+            return ray.data.range(100).map(lambda row: row).limit(5).map(lambda row: row)
+
+        limited = count_work(limited, repeats=1)
         assert limited.operators[-1].rows == 5, limited
 
         taken = [{"a": i} for i in range(50)]
-        work = count_work(lambda: ray.data.from_items(taken).map(lambda row: row), max_rows=20)
+        work = count_work(lambda: ray.data.from_items(taken).map(lambda row: row), repeats=1, max_rows=20)
         assert [o.rows for o in work.operators] == [16]
 
         ray.data.range(50).write_parquet("parquet")
-        work = count_work(lambda: ray.data.read_parquet("parquet").map(lambda row: row))
+        work = count_work(lambda: ray.data.read_parquet("parquet").map(lambda row: row), repeats=1)
         assert work.operators[-1].rows == 16, work.operators
         """
     )

@@ -115,3 +115,31 @@ def test_of_a_duel_the_fix_is_counted(project):
     _, report = project.report()
     assert [b["variant"] for b in report["benchmarks"] if b["work"]] == ["fix"]
     assert passes(project) == ["anew", "kept"]
+
+
+def test_what_was_recorded_is_counted_once_more_and_stays(project, counted):
+    counted(python_calls=320)
+    project.record(2)
+    assert passes(project) == ["anew", "kept"]
+    (session,) = [
+        s for s in json.loads(project.baseline().read_text(encoding="utf-8"))["sessions"] if "work" in s
+    ]
+    assert session["work"]["operators"][0]["counts"] == {"python_calls": 320}
+    counted(python_calls=640)
+    project.record()
+    assert passes(project)[2:] == ["kept", "anew"]
+
+
+def test_nothing_is_counted_of_what_its_counters_fail(project):
+    test = """
+        def test_pipe(rayperf):
+            work = {"work": {"python_calls": 1}, "figures": {"startup_seconds": 1.0}}
+            rayperf(lambda: {**work, "counters": COUNTERS})
+    """
+    project.tests(test.replace("COUNTERS", "{'model_loads': 1}"))
+    project.record()
+    project.tests(test.replace("COUNTERS", "{'model_loads': 5}"))
+    result, report = project.report()
+    assert result.ret == 1
+    assert report["benchmarks"][0]["verdict"]["metric"] == "model_loads"
+    assert passes(project) == ["anew"]

@@ -79,7 +79,7 @@ def test_what_the_user_instrumented_keeps_its_name(dataset_type, records):
         assert dataset_type().map_batches(by_hand) is by_hand
 
 
-@pytest.mark.parametrize("udf", [7, None, "text", len, type("NoCall", (), {})], ids=repr)
+@pytest.mark.parametrize("udf", [7, None, "text", len, type("NoCall", (), {})])
 def test_what_cannot_be_instrumented_is_left_to_ray(dataset_type, udf):
     with instrumented_batches():
         assert dataset_type().map_batches(udf) is udf

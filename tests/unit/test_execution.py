@@ -131,12 +131,15 @@ def test_no_energy_where_no_power_is_told(executor_on, power):
 
 
 @pytest.mark.parametrize(
-    ("startup", "first", "rows", "wall", "figures"),
+    ("startup", "first", "later", "rows", "wall", "figures"),
     [
-        (4.0, 16, 64, 7.0, {"startup_seconds": 4.0, "steady_throughput": 16.0}),
-        (4.0, 64, 64, 7.0, {"startup_seconds": 4.0}),
-        (None, 0, 64, 7.0, {}),
+        (4.0, 16, 3, 64, 7.0, {"startup_seconds": 4.0, "steady_throughput": 16.0}),
+        (4.0, 32, 2, 64, 6.0, {"startup_seconds": 4.0, "steady_throughput": 16.0}),
+        (4.0, 32, 1, 64, 4.01, {"startup_seconds": 4.0}),  # 3,200 rows/s nobody has
+        (4.0, 64, 0, 64, 7.0, {"startup_seconds": 4.0}),
+        (4.0, 64, 2, 64, 7.0, {"startup_seconds": 4.0}),  # later outputs were empty
+        (None, 0, 0, 64, 7.0, {}),
     ],
 )
-def test_the_start_apart(startup, first, rows, wall, figures):
-    assert _start_apart(startup, first, rows, wall) == figures
+def test_the_start_apart(startup, first, later, rows, wall, figures):
+    assert _start_apart(startup, first, later, rows, wall) == figures

@@ -69,7 +69,11 @@ def clock(monkeypatch):
 
 
 class TestSame:
-    @pytest.mark.parametrize("udf", [double, Double, Double.__call__, halves, lambda x: x], ids=repr)
+    @pytest.mark.parametrize(
+        "udf",
+        [double, Double, Double.__call__, halves, lambda x: x],
+        ids=["function", "class", "method", "generator", "lambda"],
+    )
     def test_names_signature_and_documentation(self, udf):
         wrapped = instrument(udf)
         assert wrapped is not udf
@@ -89,7 +93,6 @@ class TestSame:
             functools.partial(Double()),
             halves,
         ],
-        ids=repr,
     )
     def test_twice_is_once(self, udf, records):
         once = instrument(udf)
@@ -177,7 +180,7 @@ class TestSame:
         assert Decorated(1)(batch(2))["id"].tolist() == [0, 1]
         assert [fields[1] for fields in records] == ["decorated", "Decorated"]
 
-    @pytest.mark.parametrize("udf", [1, None, {}, object(), len, object, type("NoCall", (), {})], ids=repr)
+    @pytest.mark.parametrize("udf", [1, None, {}, object(), len, object, type("NoCall", (), {})])
     def test_refuses_what_it_cannot_instrument(self, udf):
         with pytest.raises(TypeError, match="instrument"):
             instrument(udf)
@@ -462,7 +465,7 @@ class TestPickled:
         [lambda udf: udf, lambda udf: functools.partial(udf)],
         ids=["itself", "partial"],
     )
-    @pytest.mark.parametrize("udf", [double, Double(), Double().method], ids=repr)
+    @pytest.mark.parametrize("udf", [double, Double(), Double().method])
     def test_functions_and_instances(self, there_and_back, records, make, udf):
         back = there_and_back(instrument(make(udf)))
         assert back(batch(3))["id"].tolist() == udf(batch(3))["id"].tolist()
@@ -546,7 +549,7 @@ def test_rows_of_a_frame_and_a_table():
         (lambda x: x, "<lambda>"),
         (len, "builtin_function_or_method"),
     ],
-    ids=repr,
+    ids=["function", "class", "object", "method", "partial", "partial-object", "lambda", "builtin"],
 )
 def test_names(udf, name):
     assert name_of(udf) == name

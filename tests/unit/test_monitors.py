@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import itertools
 import mmap
 import os
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -16,7 +17,7 @@ from pytest_rayperf.monitors import system
 from pytest_rayperf.monitors.driver import DriverMonitor
 from pytest_rayperf.monitors.object_store import ObjectStoreMonitor, StoreError, StoreReading
 from pytest_rayperf.monitors.protocol import Monitor
-from pytest_rayperf.monitors.sampler import Sampler
+from pytest_rayperf.monitors.sampler import SHARE, Sampler
 from pytest_rayperf.monitors.system import (
     ClusterWorkers,
     NoRayletError,
@@ -54,6 +55,22 @@ def ticking(ticks: int):
 
 
 class TestSampler:
+    @pytest.mark.parametrize(
+        ("cost", "pauses"),
+        [
+            (0.0001, [0.5, 0.5, 0.5]),
+            (SHARE * 0.5, [0.5, 0.5, 0.5]),
+            (SHARE * 2, [2.0, 2.0, 2.0]),
+            (1.0, [400.0, 400.0, 400.0]),
+        ],
+    )
+    def test_takes_no_more_than_its_share_of_a_core(self, cost, pauses):
+        wait = Ticks(2)
+        clock = itertools.count(step=cost)
+        with Sampler(lambda: None, 0.5, wait=wait, cpu_clock=lambda: next(clock)):
+            pass
+        assert wait.waited == pytest.approx(pauses)
+
     def test_samples_at_both_ends_and_on_the_clock_between(self):
         threads = []
         wait = Ticks(3)
@@ -420,7 +437,7 @@ class TestObjectStoreMonitor:
     def monitor(self, *readings, ticks=None):
         ticks = len(readings) - 2 if ticks is None else ticks
         read = scripted([r if isinstance(r, Exception) else StoreReading(*r) for r in readings])
-        return ObjectStoreMonitor(read, sampler=ticking(ticks))
+        return ObjectStoreMonitor(lambda: nullcontext(read), sampler=ticking(ticks))
 
     @pytest.mark.parametrize(
         ("readings", "peak", "written", "spilled"),
@@ -465,6 +482,22 @@ class TestObjectStoreMonitor:
 
     def test_before_its_first_block_all_is_missing(self):
         assert self.monitor((1, 1, 1), (2, 2, 2)).summary() == self.MISSING
+
+    def test_the_connection_is_open_from_the_first_sample_to_the_last(self):
+        log = []
+
+        @contextmanager
+        def connect():
+            log.append("open")
+            yield lambda: log.append("read") or StoreReading(1, 1, 1)
+            log.append("close")
+
+        m = ObjectStoreMonitor(connect, sampler=ticking(1))
+        for _ in range(2):
+            with m:
+                pass
+        assert log == ["open", "read", "read", "read", "close"] * 2
+        assert m.available
 
     def test_the_next_block_starts_from_nothing(self):
         m = self.monitor((900, 100, 0), (1, 150, 20), (3, 150, 20), (2, 153, 20), ticks=0)
@@ -532,6 +565,15 @@ class TestClusterWorkers:
                 pids[0]: True,
                 pids[1]: False,
             }
+
+    def test_more_children_than_one_read_of_the_kernel_s_list_gives(self, tmp_path):
+        (tmp_path / "children").write_text("123456 " * 3000)
+        assert system._children_of_thread(str(tmp_path)) == [b"123456"] * 3000
+
+    def test_a_thread_that_ended_has_no_children_and_a_kernel_without_the_list_says_so(self, tmp_path):
+        assert system._children_of_thread(str(tmp_path / "gone")) == []
+        with pytest.raises(FileNotFoundError):
+            system._children_of_thread(str(tmp_path))
 
     def test_the_same_without_the_kernel_s_list_of_children(self, monkeypatch):
         monkeypatch.setattr(system.sys, "platform", "darwin")

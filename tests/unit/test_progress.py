@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from builders import make_rounds
 
@@ -31,6 +33,7 @@ class TestText:
         [
             (progress(0), "warm-up"),
             (progress(0, 64, 2.0), "warm-up: 32.0 rows/s so far in this round"),
+            (replace(progress(0), apart="counting work"), "counting work"),
             (progress(1), "round 1 of 3 to 20"),
             (progress(2, 64, 2.0), "round 2 of 3 to 20: 32.0 rows/s so far in this round"),
             (progress(2, 64, 0.0), "round 2 of 3 to 20"),
