@@ -197,19 +197,17 @@ class RayExecutor:
         return operators_of(result)  # made before Ray Data was told to report: its own statistics remain
 
     def _spoiled(self) -> Spoiled | None:
-        losses, disturbance = self._watch.losses, self._watch.disturbance
-        if disturbance is not None:
-            for text in disturbance.unseen():
-                # Once a run: the figures in it differ from round to round.
-                kind = re.sub(r"[\d.]+", "#", text)
-                if kind not in self._unseen:
-                    self._unseen.add(kind)
-                    self._warn(f"whether rounds were disturbed is not known whole: {text}")
+        losses = self._watch.losses
+        for text in self._watch.unseen():
+            # Once a run: the figures in it differ from round to round.
+            kind = re.sub(r"[\d.]+", "#", text)
+            if kind not in self._unseen:
+                self._unseen.add(kind)
+                self._warn(f"whether rounds were disturbed is not known whole: {text}")
         if losses is not None and losses.losses():
             return Spoiled("; ".join(losses.losses()), lost=True)
-        if disturbance is not None and disturbance.reasons():
-            return Spoiled("; ".join(disturbance.reasons()))
-        return None
+        reasons = self._watch.reasons()
+        return Spoiled("; ".join(reasons)) if reasons else None
 
     def _figures(self) -> dict[str, float]:
         """What the monitors measured, of the metrics that are reported."""

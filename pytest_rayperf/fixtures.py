@@ -105,7 +105,7 @@ def system_monitor(ray_cluster: Cluster) -> SystemMonitor:
     from pytest_rayperf.monitors.system import ClusterWorkers, SystemMonitor
 
     workers = ClusterWorkers(ray_cluster.raylet_pids)
-    return SystemMonitor(workers, is_idle=workers.is_idle)
+    return SystemMonitor(workers, is_idle=workers.is_idle, is_actor=workers.is_actor)
 
 
 @pytest.fixture(scope="session")

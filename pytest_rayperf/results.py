@@ -48,6 +48,7 @@ class Metric:
 THROUGHPUT = Metric("throughput", "rows/s", "higher")
 CPU_PER_ROW = Metric("cpu_seconds_per_row", "s", "lower")
 PEAK_MEMORY = Metric("peak_worker_memory", "bytes", "lower")
+REUSED = Metric("reused_workers", "workers", "lower")
 WALL = Metric("wall_seconds", "s", "lower")
 STORE_WRITTEN = Metric("object_store_written", "bytes", "lower")
 STORE_PEAK = Metric("object_store_peak", "bytes", "lower")
@@ -78,6 +79,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             CPU_PER_ROW,
             THROUGHPUT,
             PEAK_MEMORY,
+            REUSED,
             WALL,
             STORE_WRITTEN,
             STORE_PEAK,

@@ -27,6 +27,8 @@ from pytest_rayperf.attribution import attribute
 from pytest_rayperf.policy import BETA, GATED, NOISE, Policy
 from pytest_rayperf.reasons import describe, explain
 from pytest_rayperf.results import (
+    PEAK_MEMORY,
+    REUSED,
     Attribution,
     Comparison,
     Interval,
@@ -286,6 +288,8 @@ def _series(
 
 def _figures(metric: Metric, rounds: Sequence[Round]) -> list[float]:
     """The metric in those rounds; none at all if any round lacks it, for the rest would be a selection."""
+    if metric == PEAK_MEMORY and any(r.metric(REUSED.name) for r in rounds):
+        return []  # what earlier tests had those workers import is in it
     figures = [r.metric(metric.name) for r in rounds]
     usable = [f for f in figures if f is not None and math.isfinite(f) and f > 0]
     return usable if len(usable) == len(figures) else []

@@ -24,9 +24,10 @@ class Watch:
 
     Attributes:
         monitors: their figures are the round's.
-        disturbance: says whether something else had the machine.
+        disturbance: says whether something else had this machine.
         losses: says whether workers were lost.
-        nodes: the one of the monitors that knows figures by node, where there are several nodes.
+        nodes: the one of the monitors that knows figures by node, where there are several nodes, and whether
+            something else had the other machines.
     """
 
     monitors: Sequence[Monitor] = ()
@@ -38,6 +39,14 @@ class Watch:
         """All of them; what is asked for a disturbance begins first and ends last."""
         others: list[Monitor | None] = [self.disturbance, self.losses]
         return [monitor for monitor in (*others, *self.monitors) if monitor is not None]
+
+    def reasons(self) -> tuple[str, ...]:
+        """Why the last block was disturbed, on any of the machines, a sentence each."""
+        return tuple(reason for one in (self.disturbance, self.nodes) if one for reason in one.reasons())
+
+    def unseen(self) -> tuple[str, ...]:
+        """What could not be seen of that, and why."""
+        return tuple(what for one in (self.disturbance, self.nodes) if one for what in one.unseen())
 
     def by_node(self) -> Mapping[str, Mapping[str, float]]:
         """The last block's figures of each node, by its id; nothing where there is one node."""
@@ -55,13 +64,13 @@ def watch_over(cluster: Cluster) -> Watch:
     others = other_nodes()
     nodes: NodesMonitor | None = None
     processes = ClusterWorkers(cluster.raylet_pids)
-    workers: Monitor = SystemMonitor(processes, is_idle=processes.is_idle)
+    workers: Monitor = SystemMonitor(processes, is_idle=processes.is_idle, is_actor=processes.is_actor)
     if others:
         # Another node's raylet may be on this machine too: it has a sampler of its own.
         socket = ray._private.worker.global_worker.node.raylet_socket_name
         here = ClusterWorkers(local_raylets(socket=socket))
-        own = SystemMonitor(here, is_idle=here.is_idle)
-        samplers = {node: RemoteSampler(node, DEFAULT_INTERVAL_S) for node in others}
+        own = SystemMonitor(here, is_idle=here.is_idle, is_actor=here.is_actor)
+        samplers = {node: RemoteSampler(node, DEFAULT_INTERVAL_S, cluster.address) for node in others}
         workers = nodes = NodesMonitor((ray.get_runtime_context().get_node_id(), own), samplers)
     monitors: list[Monitor] = [workers, DriverMonitor(), ObjectStoreMonitor(ray_object_store)]
     gpu = GpuMonitor()

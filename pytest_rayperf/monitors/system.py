@@ -18,6 +18,8 @@ from pytest_rayperf.monitors.sampler import DEFAULT_INTERVAL_S, Sampler
 _NOT_WORKERS = frozenset({"ray::DashboardAgent", "ray::RuntimeEnvAgent"})
 _WORKER_TITLE = "ray::"
 _IDLE_TITLE = "ray::IDLE"
+_ACTOR_TITLES = ("ray::MapWorker(", "ray::_MapWorker")
+"""Ray Data's actors, which are new processes in each execution."""
 _OUR_ACTORS = ("ray::_Counting", "ray::SamplerActor")
 """What `work/single_pass.py` and `nodes.py` start is no part of a pipeline."""
 
@@ -76,6 +78,7 @@ class ClusterWorkers:
         self._raylets: list[psutil.Process] = []
         self._workers: dict[int, psutil.Process] = {}
         self._idle: set[int] = set()
+        self._actors: set[int] = set()
         self._given = tuple(raylet_pids)
         for pid in self._given:
             try:
@@ -93,7 +96,7 @@ class ClusterWorkers:
                 else "no raylet is known on this machine; is a Ray cluster running here?"
             )
         workers: dict[int, psutil.Process] = {}
-        idle = set()
+        idle, actors = set(), set()
         for raylet in raylets:
             for pid in _children(raylet):
                 worker, title = _worker(pid, self._workers.get(pid))
@@ -101,12 +104,18 @@ class ClusterWorkers:
                     workers[pid] = worker
                     if title.startswith(_IDLE_TITLE):
                         idle.add(pid)
-        self._workers, self._idle = workers, idle
+                    if title.startswith(_ACTOR_TITLES):
+                        actors.add(pid)
+        self._workers, self._idle, self._actors = workers, idle, actors
         return list(workers.values())
 
     def is_idle(self, worker: psutil.Process) -> bool:
         """Whether it had nothing to do at the last call: what it holds is an earlier task's, then."""
         return worker.pid in self._idle
+
+    def is_actor(self, worker: psutil.Process) -> bool:
+        """Whether it was one of Ray Data's actors at the last call."""
+        return worker.pid in self._actors
 
 
 def _alive(process: psutil.Process) -> bool:
@@ -161,11 +170,13 @@ def _worker(pid: int, known: psutil.Process | None) -> tuple[psutil.Process | No
 @dataclass
 class _Seen:
     """One process: its private memory at the peak (bytes; None while it was idle), its CPU seconds at first
-    and at last sight."""
+    and at last sight; whether it was there at the first sample, and whether it is an actor."""
 
     peak_memory: int | None
     first_cpu: float
     last_cpu: float
+    was_there: bool
+    actor: bool = False
     times: int = 1
 
 
@@ -174,8 +185,8 @@ class SystemMonitor:
 
     `processes()` gives those to sample and is asked at each sample, every `interval_s` seconds; a process
     that ends between two samples keeps its last reading. `is_idle` says of one that what it holds is not of
-    this block: its memory does not count. `sampler` makes the sampler (tests pass one with
-    a clock of their own), `machine_cpu()` reads the machine's CPU seconds by kind.
+    this block: its memory does not count. `is_actor` says that it is an actor. `sampler` makes the sampler
+    (tests pass one with a clock of their own), `machine_cpu()` reads the machine's CPU seconds by kind.
 
     Raises ValueError if `interval_s` is not above 0. An error of psutil or of the system while sampling
     makes every figure None and is kept in `problem`.
@@ -187,11 +198,13 @@ class SystemMonitor:
         interval_s: float = DEFAULT_INTERVAL_S,
         *,
         is_idle: Callable[[psutil.Process], bool] = lambda process: False,
+        is_actor: Callable[[psutil.Process], bool] = lambda process: False,
         sampler: Callable[..., Sampler] = Sampler,
         machine_cpu: Callable[[], tuple[float, float]] | None = None,
     ) -> None:
         self._processes = processes
         self._is_idle = is_idle
+        self._is_actor = is_actor
         self._machine_cpu = machine_cpu if machine_cpu is not None else _machine_cpu_seconds
         self._sampler = sampler(self._sample, interval_s, (psutil.Error, OSError, NoRayletError))
         self._reset()
@@ -229,8 +242,10 @@ class SystemMonitor:
     def summary(self) -> Mapping[str, float | None]:
         """The figures of the last block; all None if sampling broke off or there was no block.
 
-        - `peak_worker_memory`: the most private memory that any one process held, in bytes; an idle one does
-          not count
+        - `peak_worker_memory`: the most private memory that any one process held, in bytes; of the actors, if
+          there were any, else of all; an idle one does not count
+        - `reused_workers`: how many of these processes were there at the first sample. Workers of tasks live
+          on, with what earlier tasks had them import: which of them is given a task is a matter of chance
         - `total_peak_memory`: the most that all processes held together at one sample, in bytes, likewise
         - `processes`: how many different processes were seen
         - `cpu_seconds`: user and system time that the processes used between the first and the last time
@@ -242,10 +257,14 @@ class SystemMonitor:
         seen = list(self._seen.values())
         whole = self._sampler.problem is None and self._sampler.samples > 0
         twice = [process for process in seen if process.times > 1]
+        at_work = [process for process in seen if process.peak_memory is not None]
+        largest_of = [process for process in at_work if process.actor] or at_work
         figures: dict[str, float | None] = {
             "peak_worker_memory": max(
-                (process.peak_memory for process in seen if process.peak_memory is not None), default=None
+                (process.peak_memory for process in largest_of if process.peak_memory is not None),
+                default=None,
             ),
+            "reused_workers": sum(process.was_there for process in largest_of) if largest_of else None,
             "total_peak_memory": self._total_peak,
             "processes": len(seen),
             # Two sights make a difference of CPU times; one makes none, which is not the same as 0.
@@ -266,6 +285,7 @@ class SystemMonitor:
 
     def _sample(self) -> None:
         machine = self._machine_cpu()
+        first = self._first_machine is None
         total: int | None = None
         for process in self._processes():
             try:
@@ -277,12 +297,13 @@ class SystemMonitor:
             cpu = times.user + times.system
             known = self._seen.get(identity)
             if known is None:
-                self._seen[identity] = _Seen(memory, cpu, cpu)
+                known = self._seen[identity] = _Seen(memory, cpu, cpu, was_there=first)
             else:
                 if memory is not None:
                     known.peak_memory = max(known.peak_memory or 0, memory)
                 known.last_cpu = cpu
                 known.times += 1
+            known.actor = known.actor or self._is_actor(process)
             if memory is not None:
                 total = memory + (total or 0)
         if total is not None:

@@ -31,6 +31,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import time
 
 import ray
 from ray.cluster_utils import Cluster
@@ -58,6 +59,24 @@ for nodes in benchmark["nodes"]:
 rounds = benchmark["rounds"]
 for together, nodes in zip(rounds["total_worker_memory"], benchmark["nodes"], strict=True):
     assert together == sum(figures["total_peak_memory"] for figures in nodes.values())
+
+
+# Were it another machine, this process, which is not of that node, would be another there.
+from pytest_rayperf.monitors import nodes
+
+nodes.machine_id = lambda: "another machine"
+(other,) = nodes.other_nodes()
+sampler = nodes.RemoteSampler(other, 0.5, cluster.address)
+sampler.start()
+burner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+try:
+    time.sleep(3)
+finally:
+    burner.kill()
+    burner.wait()
+report = sampler.stop()
+assert any("CPU" in reason for reason in report.disturbed), report
+assert report.figures["others_cpu_share"] > 0.1, report
 print("held")
 """
 

@@ -238,7 +238,36 @@ class TestSystemMonitor:
         idle = FakeProcess(1, [])
         with monitor([idle], [idle], is_idle=lambda process: True) as m:
             pass
-        assert (m.summary()["peak_worker_memory"], m.summary()["total_peak_memory"]) == (None, None)
+        summary = m.summary()
+        assert (
+            summary["peak_worker_memory"] is summary["total_peak_memory"] is summary["reused_workers"] is None
+        )
+
+    def test_of_actors_and_other_workers_the_actors_count(self):
+        """A read task may have been given to a worker that has torch from an earlier test."""
+        actor = FakeProcess(1, [(500, 0, 1.0), (600, 0, 2.0)])
+        reader = FakeProcess(2, [(900, 0, 1.0)] * 3)
+        samples = [reader], [actor, reader], [actor, reader]
+        with monitor(*samples, is_actor=lambda process: process is actor) as m:
+            pass
+        summary = m.summary()
+        assert (summary["peak_worker_memory"], summary["reused_workers"]) == (600, 0)
+        assert summary["total_peak_memory"] == 1500
+
+    def test_workers_that_were_there_before_are_told(self):
+        old, new = FakeProcess(1, [(900, 0, 1.0)] * 2), FakeProcess(2, [(500, 0, 1.0)])
+        with monitor([old], [old, new]) as m:
+            pass
+        assert (m.summary()["peak_worker_memory"], m.summary()["reused_workers"]) == (900, 1)
+        with monitor([], [FakeProcess(3, [(500, 0, 1.0)])]) as m:
+            pass
+        assert (m.summary()["peak_worker_memory"], m.summary()["reused_workers"]) == (500, 0)
+
+    def test_a_worker_that_was_there_and_stayed_idle_is_not_reused(self):
+        old, new = FakeProcess(1, []), FakeProcess(2, [(500, 0, 1.0)])
+        with monitor([old], [old, new], is_idle=lambda process: process is old) as m:
+            pass
+        assert (m.summary()["peak_worker_memory"], m.summary()["reused_workers"]) == (500, 0)
 
     def test_peaks_are_of_private_memory(self):
         one = FakeProcess(1, [(300, 200, 0), (900, 200, 0), (250, 200, 0)])

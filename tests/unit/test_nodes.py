@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
-from pytest_rayperf.monitors.nodes import NodeError, NodesMonitor
+from pytest_rayperf.monitors.nodes import NodeError, NodeReport, NodesMonitor, machine_id
 from pytest_rayperf.monitors.protocol import Monitor
 
 HERE = {
@@ -44,8 +47,8 @@ class Own:
 
 
 class Other:
-    def __init__(self, log, figures=THERE, start=None, stop=None):
-        self.log, self.figures = log, figures
+    def __init__(self, log, figures=THERE, start=None, stop=None, **seen):
+        self.log, self.report = log, NodeReport(figures, **seen)
         self.errors = {"begins": start, "ends": stop}
 
     def _do(self, what):
@@ -58,7 +61,7 @@ class Other:
 
     def stop(self):
         self._do("ends")
-        return self.figures
+        return self.report
 
 
 def measured(*others):
@@ -91,7 +94,14 @@ def test_all_nodes_sample_the_whole_round():
     assert log == ["begins there", "begins here", "round", "ends here", "ends there"]
 
 
-@pytest.mark.parametrize("error", [{"start": "no module named pytest_rayperf"}, {"stop": "it was killed"}])
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"start": "no module named pytest_rayperf"},
+        {"stop": "it was killed"},
+        {"problem": "no raylet is alive"},
+    ],
+)
 def test_a_sampler_that_breaks_makes_the_sums_missing_and_is_said(error):
     m, _ = measured({}, error)
     summary = m.summary()
@@ -121,6 +131,43 @@ def test_the_next_block_tries_again():
     with m:
         pass
     assert (m.problem, m.summary()["cpu_seconds"]) == (None, 5)
+
+
+def test_what_disturbed_other_machines_is_said_with_the_node():
+    m, _ = measured(
+        {"disturbed": ("38 % of the CPU was used by others",)}, {"unseen": ("PSI: no such file",)}
+    )
+    assert m.reasons() == ("node node0: 38 % of the CPU was used by others",)
+    assert m.unseen() == ("node node1: PSI: no such file",)
+
+
+def test_that_a_lost_sampler_saw_no_disturbance_is_said():
+    m, _ = measured({"stop": "it was killed"}, {"disturbed": ("a",), "problem": "no raylet is alive"})
+    assert m.unseen() == ("node node0: disturbances, for its sampler is lost",)
+    assert m.reasons() == ("node node1: a",)
+
+
+def test_the_next_block_forgets_what_disturbed_the_last():
+    own = Own()
+    other = Other(own.log, disturbed=("a",))
+    m = NodesMonitor(("here", own), {"node0": other})
+    with m:
+        pass
+    other.report = NodeReport(THERE)
+    with m:
+        pass
+    assert m.reasons() == ()
+
+
+def test_a_machine_has_one_id():
+    other = subprocess.run(
+        [sys.executable, "-c", "from pytest_rayperf.monitors.nodes import machine_id; print(machine_id())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert other.stdout.strip() == machine_id()
+    assert machine_id()
 
 
 def test_is_a_monitor():

@@ -247,6 +247,7 @@ class TestJsonValues:
             "throughput": ("rows/s", "higher"),
             "cpu_seconds_per_row": ("s", "lower"),
             "peak_worker_memory": ("bytes", "lower"),
+            "reused_workers": ("workers", "lower"),
             "wall_seconds": ("s", "lower"),
             "object_store_written": ("bytes", "lower"),
             "object_store_peak": ("bytes", "lower"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,6 +69,19 @@ class TestStatuses:
         verdict = judge(make_rounds(memory=2 * 10**9, n=20), SUBJECT, reference, POLICY)
         assert (verdict.status, verdict.metric) == ("regressed", "peak_worker_memory")
         assert verdict.ratio == pytest.approx(2.0)
+
+    @pytest.mark.parametrize("side", ["now", "then"])
+    def test_memory_of_workers_that_earlier_tests_filled_is_not(self, side):
+        """178 and 851 MB for the same tasks: they were given to a worker that had torch."""
+        filled = [replace(r, figures={"reused_workers": 1.0}) for r in make_rounds(memory=2 * 10**9, n=20)]
+        own = [replace(r, figures={"reused_workers": 0.0}) for r in make_rounds(memory=10**9, n=20)]
+        now, then = (filled, own) if side == "now" else (own, filled)
+        verdict = judge(now, SUBJECT, make_reference(*[then] * 6), POLICY)
+        assert verdict.status == "unchanged"
+        assert "peak_worker_memory" not in {c.metric.name for c in verdict.comparisons}
+        grown = [replace(r, figures={"reused_workers": 0.0}) for r in make_rounds(memory=2 * 10**9, n=20)]
+        verdict = judge(grown, SUBJECT, make_reference(*[own] * 6), POLICY)
+        assert (verdict.status, verdict.metric) == ("regressed", "peak_worker_memory")
 
     def test_an_improvement_elsewhere_does_not_hide_a_regression(self):
         reference = make_reference(*[make_rounds(n=20)] * 6)
