@@ -244,8 +244,8 @@ class SystemMonitor:
 
         - `peak_worker_memory`: the most private memory that any one process held, in bytes; of the actors, if
           there were any, else of all; an idle one does not count
-        - `reused_workers`: how many of these processes were there at the first sample. Workers of tasks live
-          on, with what earlier tasks had them import: which of them is given a task is a matter of chance
+        - `reused_workers`: how many of these processes, actors aside, were there at the first sample. Workers
+          of tasks live on, with what earlier tasks had them import: which is given a task is chance
         - `total_peak_memory`: the most that all processes held together at one sample, in bytes, likewise
         - `processes`: how many different processes were seen
         - `cpu_seconds`: user and system time that the processes used between the first and the last time
@@ -264,7 +264,8 @@ class SystemMonitor:
                 (process.peak_memory for process in largest_of if process.peak_memory is not None),
                 default=None,
             ),
-            "reused_workers": sum(process.was_there for process in largest_of) if largest_of else None,
+            # An actor may have been there as well, started beforehand by Ray, but has not run a task.
+            "reused_workers": sum(p.was_there and not p.actor for p in largest_of) if largest_of else None,
             "total_peak_memory": self._total_peak,
             "processes": len(seen),
             # Two sights make a difference of CPU times; one makes none, which is not the same as 0.

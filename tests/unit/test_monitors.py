@@ -254,6 +254,13 @@ class TestSystemMonitor:
         assert (summary["peak_worker_memory"], summary["reused_workers"]) == (600, 0)
         assert summary["total_peak_memory"] == 1500
 
+    def test_an_actor_that_was_started_beforehand_is_new(self):
+        one = FakeProcess(1, [(500, 0, 1.0), (600, 0, 2.0)])
+        samples = iter([False, True])
+        with monitor([one], [one], is_actor=lambda process: next(samples)) as m:
+            pass
+        assert (m.summary()["peak_worker_memory"], m.summary()["reused_workers"]) == (600, 0)
+
     def test_workers_that_were_there_before_are_told(self):
         old, new = FakeProcess(1, [(900, 0, 1.0)] * 2), FakeProcess(2, [(500, 0, 1.0)])
         with monitor([old], [old, new]) as m:
