@@ -16,12 +16,13 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+
+from busy_loops import Disturber
 
 from pytest_rayperf.cluster import Cluster, close_cluster, open_cluster
 from pytest_rayperf.data.sources import ImageSource, open_source
@@ -33,58 +34,6 @@ from pytest_rayperf.watch import Watch
 
 TOLERANCE = 0.10
 KINDS = ["quiet", "beside"]
-
-BUSY_LOOP = """
-import os, select, sys, time
-# Its parent ends at once: a child of the measuring process would be taken for the pipeline's own.
-if os.fork():
-    os._exit(0)
-half = float(sys.argv[1]) / 2
-at_work = False
-while True:
-    if select.select([0], [], [], 0 if at_work else None)[0]:
-        command = os.read(0, 1)
-        if not command:
-            break
-        at_work = command == b"1"
-    if at_work:
-        end = time.perf_counter() + half
-        while time.perf_counter() < end:
-            pass
-        time.sleep(half)
-"""
-
-
-class Disturber:
-    """One busy loop for each CPU that this process may use; they end with this process."""
-
-    def __init__(self, count: int, period_s: float) -> None:
-        self._pipes = []
-        for _ in range(count):
-            loop = subprocess.Popen(
-                [sys.executable, "-c", BUSY_LOOP, str(period_s)], stdin=subprocess.PIPE, bufsize=0
-            )
-            loop.wait()  # it detached itself, and keeps the pipe's other end
-            assert loop.stdin is not None
-            self._pipes.append(loop.stdin)
-
-    @contextmanager
-    def at_work(self) -> Iterator[None]:
-        """The busy loops work while this is open."""
-        self._send(b"1")
-        try:
-            yield
-        finally:
-            self._send(b"0")
-
-    def close(self) -> None:
-        """End them."""
-        for pipe in self._pipes:
-            pipe.close()
-
-    def _send(self, command: bytes) -> None:
-        for pipe in self._pipes:
-            pipe.write(command)
 
 
 class Classify:

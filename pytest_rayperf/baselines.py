@@ -13,8 +13,8 @@ from filelock import FileLock
 
 from pytest_rayperf.baseline_format import Baseline, Session, read_baseline, to_json
 from pytest_rayperf.errors import BaselineError
+from pytest_rayperf.reference import Reference, ReferenceSession
 from pytest_rayperf.results import Benchmark, Environment, Subject
-from pytest_rayperf.verdict import Reference, ReferenceSession
 
 
 class BaselineStore:

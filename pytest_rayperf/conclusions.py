@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_rayperf.errors import GateFailure
+from pytest_rayperf.exact import judge_counters
 from pytest_rayperf.policy import Policy
+from pytest_rayperf.reference import Reference
 from pytest_rayperf.results import STARTUP, Benchmark, Duel, Profile, Round, Subject, Variant, Verdict
 from pytest_rayperf.session import RunRecord
 from pytest_rayperf.slugs import slug_of
-from pytest_rayperf.verdict import Reference, judge, judge_counters, settled
+from pytest_rayperf.verdict import judge, settled
 from pytest_rayperf.work.comparison import compare_work
 from pytest_rayperf.work.counts import Work, WorkUncountable
 from pytest_rayperf.wrong import unfinished
@@ -72,7 +74,7 @@ class Conclusions:
 
     def settled(self, side: Side, rounds: Sequence[Round], policy: Policy) -> bool:
         """Whether measuring on is pointless."""
-        return settled(rounds, self._item.subject, side.reference, policy, policy.looks[-1])
+        return settled(rounds, self._item.subject, side.reference, policy)
 
     def judge(
         self,

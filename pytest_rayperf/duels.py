@@ -25,6 +25,7 @@ from pytest_rayperf.results import (
     Step,
     Sweep,
 )
+from pytest_rayperf.sequential import nominal_level
 from pytest_rayperf.statistics import paired_ratio
 
 NO_EFFECT = 1.2
@@ -163,7 +164,8 @@ def _ratio(metric: str, pairs: Pairs, alpha: float) -> Interval | None:
 
 
 def _strict(metric: str, pairs: Pairs, policy: Policy) -> Interval | None:
-    return _ratio(metric, pairs, policy.alpha / max(1, policy.comparisons) * policy.share(len(pairs)))
+    total = policy.alpha / max(1, policy.comparisons)
+    return _ratio(metric, pairs, nominal_level(total, policy.looks, len(pairs), fixed_share=0.0))
 
 
 def _status(metric: str, ratio: Interval, floor: float | None, strict: Interval) -> tuple[DuelStatus, str]:

@@ -23,6 +23,9 @@ from pytest_rayperf.statistics import Noise
 BETA = 0.05
 """Chance that a slowdown beyond the threshold is called unchanged."""
 
+POWER = 0.9
+"""Chance that the smallest detectable slowdown (`mde`) is seen."""
+
 GATED: tuple[Metric, ...] = (CPU_PER_ROW, THROUGHPUT, PEAK_MEMORY)
 """The metrics with noise that can fail a benchmark, surest first."""
 
@@ -65,20 +68,11 @@ class Policy:
     max_slowdown: float = 1.10
     alpha: float = 0.01
     comparisons: int = 1
-    looks: tuple[int, ...] = (3, 6, 12, 20)
+    looks: tuple[int, ...] = tuple(range(3, 21))
     min_throughput: float | None = None
     max_batch_latency_p95: float | None = None
     max_error_rate: float | None = None
     timed: bool = True
-
-    def share(self, rounds: int) -> float:
-        """Which part of the error is spent by a look after `rounds` rounds.
-
-        A look between two scheduled ones (the time was up) is the later one brought forward.
-        """
-        index = next((i for i, look in enumerate(self.looks) if rounds <= look), len(self.looks) - 1)
-        last = index == len(self.looks) - 1
-        return float(0.5 ** (index if last else index + 1))
 
     def alpha_for(self, metric: str) -> float:
         """Chance of a false alarm of one metric of one benchmark, over all looks."""
@@ -86,8 +80,5 @@ class Policy:
 
 
 def look_schedule(min_rounds: int, max_rounds: int) -> tuple[int, ...]:
-    """Looks after `min_rounds` rounds and then after each doubling, up to `max_rounds`."""
-    looks = [min_rounds]
-    while looks[-1] < max_rounds:
-        looks.append(min(2 * looks[-1], max_rounds))
-    return tuple(looks)
+    """Looks after `min_rounds` rounds and then after each one, up to `max_rounds`."""
+    return tuple(range(min_rounds, max(min_rounds, max_rounds) + 1))

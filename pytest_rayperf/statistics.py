@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 from pytest_rayperf.results import Interval
 
@@ -46,11 +46,16 @@ class Noise:
 
 @dataclass(frozen=True)
 class LogEstimate:
-    """An estimated log ratio, its standard error, and the degrees of freedom of that error."""
+    """An estimated log ratio, its standard error, and the degrees of freedom of that error.
+
+    `fixed_share`: of the variance that it would have after a single round, the part that more rounds do not
+    shrink, 0 to 1.
+    """
 
     value: float
     standard_error: float
     df: float
+    fixed_share: float = 1.0
 
     def interval(self, alpha_low: float, alpha_high: float) -> Interval:
         """Limits of the ratio, each missed with its own probability.
@@ -63,13 +68,21 @@ class LogEstimate:
         high = self.value + self._quantile(alpha_high) * self.standard_error
         return Interval(_exp(self.value), _exp(low), _exp(high))
 
-    def detectable(self, threshold: float, alpha: float, power: float = 0.9) -> float:
-        """Smallest true ratio whose lower limit would clear `threshold` with probability `power`."""
-        reach = self._quantile(alpha) + self._quantile(1 - power)
-        return _exp(math.log(threshold) + reach * self.standard_error)
+    @property
+    def inverse(self) -> LogEstimate:
+        """The estimate of 1 / ratio."""
+        return replace(self, value=-self.value)
+
+    def detectable(self, alpha: float, power: float) -> float:
+        """Smallest ratio above 1 that would be told from 1 with probability `power`, by a test of `alpha`.
+
+        exp((q(alpha) + q(1 - power)) * standard error): the usual smallest detectable effect (Cohen,
+        "Statistical Power Analysis", 1988, ch. 2), which does not depend on the ratio that was seen.
+        """
+        return _exp((self._quantile(alpha) + self._quantile(1 - power)) * self.standard_error)
 
     def _quantile(self, tail: float) -> float:
-        return float(stats.t.isf(tail, self.df))
+        return -float(special.stdtrit(self.df, tail))
 
 
 def session_ratio(
@@ -112,11 +125,14 @@ def session_ratio(
     session_var = session_squares / session_df
 
     session_part = session_var * (1 + 1 / k)
-    round_part = round_var * (1 / now.size + float(inverse_sizes.mean()) / k)
+    reference_part = round_var * float(inverse_sizes.mean()) / k
+    round_part = round_var / now.size + reference_part
+    once = session_part + reference_part + round_var
     return LogEstimate(
         value=float(now.mean() - means.mean()),
         standard_error=math.sqrt(session_part + round_part),
         df=_satterthwaite((session_part, session_df), (round_part, round_df)),
+        fixed_share=1 - round_var / once if once > 0 else 1.0,
     )
 
 
@@ -130,7 +146,7 @@ def after_rounds(
     estimate = session_ratio(reference, current, noise)
     repeats = math.ceil(rounds / len(current))
     extended = session_ratio(reference, (list(current) * repeats)[:rounds], noise)
-    return LogEstimate(estimate.value, extended.standard_error, extended.df)
+    return replace(extended, value=estimate.value)
 
 
 def paired_ratio(numerator: Sequence[float], denominator: Sequence[float], noise: Noise) -> LogEstimate:
@@ -147,7 +163,7 @@ def paired_ratio(numerator: Sequence[float], denominator: Sequence[float], noise
     # Two independent rounds make up a pair's difference, hence twice the variance of a round.
     prior_squares = noise.weight * 2 * noise.round_sd**2
     variance = (float(((differences - differences.mean()) ** 2).sum()) + prior_squares) / df
-    return LogEstimate(float(differences.mean()), math.sqrt(variance / differences.size), df)
+    return LogEstimate(float(differences.mean()), math.sqrt(variance / differences.size), df, fixed_share=0.0)
 
 
 def median_interval(figures: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:

@@ -1,70 +1,32 @@
 """The one place that decides: rounds, a baseline and a policy in, a verdict out. Pure.
 
-The question for each gated metric is whether it is worse than its reference by more than the threshold T.
-The slowdown's interval has two limits with a chance of error each:
-
-- `low` is missed with probability alpha / (comparisons of the whole run): the run's false alarms. The
-  union bound over all comparisons and looks (Bonferroni) keeps the whole run below `--rayperf-alpha`.
-- `high` is missed with probability beta = 5 %: a slowdown beyond T that is called unchanged.
-
-    low > T         regressed
-    high < 1 / T    improved
-    high <= T       unchanged
-    otherwise       inconclusive
-
-Looking at the data several times spends both: look i of n gets the share 1/2, 1/4, ... of it, the last look
-what is left (a group-sequential design; Lan and DeMets 1983, doi:10.1093/biomet/70.3.659, with a union
-bound in place of the looks' correlation, which can only make it more careful).
+In this order: what is wrong whatever its speed; what has no noise (`exact.py`); whether the rounds can be
+trusted; the gated metrics with noise, surest first (`comparing.py`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from pytest_rayperf.attribution import attribute
-from pytest_rayperf.policy import BETA, GATED, NOISE, Policy
+from pytest_rayperf.comparing import LIKELY, chance_to_decide, compare_sessions
+from pytest_rayperf.exact import judge_counters, judge_work
+from pytest_rayperf.policy import GATED, Policy
 from pytest_rayperf.reasons import describe, explain
+from pytest_rayperf.reference import Reference
 from pytest_rayperf.results import (
     PEAK_MEMORY,
     REUSED,
     Attribution,
     Comparison,
-    Interval,
     Metric,
     Round,
-    Status,
     Subject,
     Verdict,
 )
-from pytest_rayperf.statistics import LogEstimate, Noise, after_rounds, session_ratio
 from pytest_rayperf.targets import missed_target
-from pytest_rayperf.work.comparison import compare_work
 from pytest_rayperf.work.counts import Work
-
-
-@dataclass(frozen=True)
-class ReferenceSession:
-    """One accepted session of a baseline, as far as deciding needs it."""
-
-    rounds: tuple[Round, ...]
-    software: Mapping[str, str | None] = field(default_factory=dict)
-    work: Work | None = None
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A baseline, as far as deciding needs it. `name` is the file, for the messages."""
-
-    name: str
-    subject: Subject
-    sessions: tuple[ReferenceSession, ...]
-
-    @property
-    def work(self) -> Work | None:
-        """The work that was counted last; None if it never was."""
-        return next((s.work for s in reversed(self.sessions) if s.work is not None), None)
 
 
 def judge(
@@ -99,7 +61,7 @@ def judge(
     counted = judge_counters(rounds, reference)
     if counted is not None and counted.status != "improved":
         return counted
-    worked = _judge_work(work, reference)
+    worked = judge_work(work, reference)
     if worked is not None and worked.status != "improved":
         return worked
     warm = _warm(rounds, policy)
@@ -133,19 +95,17 @@ def settled(
     subject: Subject,
     reference: Reference | None,
     policy: Policy,
-    max_rounds: int,
 ) -> bool:
-    """Whether measuring on is pointless: the verdict is certain, or out of reach within `max_rounds`."""
+    """Whether measuring on is pointless: the verdict is certain, or unlikely to be within the last look."""
     verdict = judge(rounds, subject, reference, policy)
     if not policy.timed:
         # Its one round had no warm-up: a slow one is a reason to measure on, not yet a regression.
         return verdict.status != "regressed" or not verdict.comparisons
     if reference is None or verdict.status != "inconclusive" or not verdict.comparisons:
         return True
-    surest = verdict.comparisons[0]
-    estimate = after_rounds(*_series(surest.metric, rounds, reference), max_rounds)
-    best = _interval(surest.metric, estimate, policy, max_rounds)
-    return best.low <= policy.max_slowdown < best.high
+    surest = verdict.comparisons[0].metric
+    sessions, current = _series(surest, rounds, reference)
+    return chance_to_decide(surest, sessions, current, policy) < LIKELY
 
 
 def _rows_differ(rounds: Sequence[Round]) -> str | None:
@@ -191,7 +151,7 @@ def _without_baseline(
     counted = judge_counters(rounds, Reference(elsewhere.name, subject, tuple(same)))
     if counted is not None and counted.status in ("regressed", "invalid"):
         return counted
-    worked = _judge_work(work, elsewhere)
+    worked = judge_work(work, elsewhere)
     if worked is not None and worked.status == "regressed":
         return worked
     counters = "equal" if counted is None else "better than"
@@ -218,72 +178,11 @@ def _subject_change(reference: Reference, subject: Subject) -> str:
     )
 
 
-def judge_counters(rounds: Sequence[Round], reference: Reference) -> Verdict | None:
-    """The verdict, if any counter changed: exactly compared.
-
-    A counter that varies from round to round on a side has noise: it does not gate.
-    """
-    changed = _changed_counters(rounds, reference)
-    accept = "accept with --rayperf-update-baselines"
-    for name, old, new in changed:
-        if name == "rows":
-            text = _counter_change(name, old, new, reference)
-            reason = f"invalid: {text}; rows are missing or doubled; {accept}"
-            return Verdict("invalid", reason, metric=name, wrong=True)
-    worse = [change for change in changed if change[2] > change[1]]
-    status: Status = "regressed" if worse else "improved"
-    told = worse or changed
-    if not told:
-        return None
-    name, old, new = told[0]
-    lines = [f"{status}: {_counter_change(*change, reference)}" for change in told]
-    reason = "\n".join(f"{line}; {accept}" if worse else line for line in lines)
-    ratio = new / old if old else None
-    return Verdict(status, reason, metric=name, ratio=ratio, threshold=1.0)
-
-
-def _judge_work(work: Work | None, reference: Reference) -> Verdict | None:
-    """Exact comparison of the counted work; None where nothing changed, or where it cannot be told."""
-    if work is None or reference.work is None:
-        return None
-    changes = [change for change in compare_work(work, reference.work) if change.gates]
-    worse = [change for change in changes if change.regression]
-    told = worse or changes
-    if not told:
-        return None
-    status: Status = "regressed" if worse else "improved"
-    accept = "; accept with --rayperf-update-baselines" if worse else ""
-    lines = [f"{status}: {change.explanation} (exact), baseline {reference.name}{accept}" for change in told]
-    first = told[0]
-    return Verdict(status, "\n".join(lines), metric=first.counter, ratio=first.ratio, threshold=1.0)
-
-
-def _counter_change(name: str, old: int, new: int, reference: Reference) -> str:
-    return f"{name} {old} -> {new} a round (exact), baseline {reference.name}"
-
-
-def _changed_counters(rounds: Sequence[Round], reference: Reference) -> list[tuple[str, int, int]]:
-    """Counters that are constant on both sides and differ. A new name was not counted before: no change."""
-    changes = []
-    old_rounds = [r.all_counters() for s in reference.sessions for r in s.rounds]
-    new_rounds = [r.all_counters() for r in rounds]
-    for name in sorted({name for r in old_rounds for name in r}, key=_rows_first):
-        old = {r.get(name, 0) for r in old_rounds}
-        new = {r.get(name, 0) for r in new_rounds}
-        if len(old) == 1 and len(new) == 1 and old != new:
-            changes.append((name, old.pop(), new.pop()))
-    return changes
-
-
-def _rows_first(name: str) -> tuple[bool, str]:
-    return name != "rows", name
-
-
 def _series(
     metric: Metric, rounds: Sequence[Round], reference: Reference
-) -> tuple[list[list[float]], list[float], Noise]:
+) -> tuple[list[list[float]], list[float]]:
     sessions = [_figures(metric, s.rounds) for s in reference.sessions]
-    return [s for s in sessions if s], _figures(metric, rounds), NOISE[metric.name]
+    return [s for s in sessions if s], _figures(metric, rounds)
 
 
 def _figures(metric: Metric, rounds: Sequence[Round]) -> list[float]:
@@ -298,50 +197,10 @@ def _figures(metric: Metric, rounds: Sequence[Round]) -> list[float]:
 def _compare_metrics(rounds: Sequence[Round], reference: Reference, policy: Policy) -> tuple[Comparison, ...]:
     compared = []
     for metric in GATED:
-        sessions, current, noise = _series(metric, rounds, reference)
+        sessions, current = _series(metric, rounds, reference)
         if sessions and current:
-            estimate = session_ratio(sessions, current, noise)
-            compared.append(_compare(metric, estimate, sessions, current, policy))
+            compared.append(compare_sessions(metric, sessions, current, policy))
     return tuple(compared)
-
-
-def _compare(
-    metric: Metric,
-    estimate: LogEstimate,
-    sessions: list[list[float]],
-    current: list[float],
-    policy: Policy,
-) -> Comparison:
-    limit = policy.max_slowdown
-    slowdown = _interval(metric, estimate, policy, len(current))
-    status: Status = "inconclusive"
-    if slowdown.low > limit:
-        status = "regressed"
-    elif slowdown.high < 1 / limit:
-        status = "improved"
-    elif slowdown.high <= limit:
-        status = "unchanged"
-    worse = LogEstimate(0.0, estimate.standard_error, estimate.df)
-    return Comparison(
-        metric=metric,
-        status=status,
-        reference=_geometric_mean([_geometric_mean(session) for session in sessions]),
-        current=_geometric_mean(current),
-        slowdown=slowdown,
-        threshold=limit,
-        mde=worse.detectable(limit, policy.alpha_for(metric.name) * policy.share(len(current))),
-    )
-
-
-def _interval(metric: Metric, estimate: LogEstimate, policy: Policy, rounds: int) -> Interval:
-    sign = 1 if metric.better == "lower" else -1
-    worse = LogEstimate(sign * estimate.value, estimate.standard_error, estimate.df)
-    share = policy.share(rounds)
-    return worse.interval(policy.alpha_for(metric.name) * share, BETA * share)
-
-
-def _geometric_mean(figures: Sequence[float]) -> float:
-    return math.exp(sum(map(math.log, figures)) / len(figures))
 
 
 def _from(

@@ -9,6 +9,7 @@ from hypothesis import settings
 
 from pytest_rayperf.baseline_format import Baseline, Session
 from pytest_rayperf.options import PROFILES, Options
+from pytest_rayperf.reference import Reference, ReferenceSession
 from pytest_rayperf.results import (
     Benchmark,
     Call,
@@ -20,7 +21,6 @@ from pytest_rayperf.results import (
     Subject,
     Verdict,
 )
-from pytest_rayperf.verdict import Reference, ReferenceSession
 
 LIGHT = settings(max_examples=60, deadline=None, database=None, derandomize=True)
 """For property tests: cheap, and the same examples every time."""

@@ -175,7 +175,7 @@ class TestAdd:
 class TestPolicy:
     def test_of_the_options(self, record_with):
         policy = record_with(max_slowdown=1.2, alpha=0.05, min_rounds=2, max_rounds=5).policy()
-        assert (policy.max_slowdown, policy.alpha, policy.looks) == (1.2, 0.05, (2, 4, 5))
+        assert (policy.max_slowdown, policy.alpha, policy.looks) == (1.2, 0.05, (2, 3, 4, 5))
         assert policy.min_throughput is None
 
     def test_limits_of_the_mark(self, record_with):

@@ -84,24 +84,31 @@ class TestLogEstimate:
             pytest.approx(2), pytest.approx(2), pytest.approx(2)
         )
 
-    def test_detectable_is_where_the_lower_limit_clears_the_threshold_nine_times_in_ten(self):
+    def test_detectable_is_what_is_told_from_1_nine_times_in_ten(self):
         estimate = LogEstimate(0.0, 0.05, 20.0)
-        ratio = estimate.detectable(1.1, 0.01)
+        ratio = estimate.detectable(0.01, 0.9)
         generator = np.random.default_rng(1)
         # Central t about the true value, the approximation that `detectable` states.
         seen = math.log(ratio) + 0.05 * generator.standard_t(20, 4000)
         lows = seen - stats.t.isf(0.01, 20) * 0.05
-        assert np.mean(lows > math.log(1.1)) == pytest.approx(0.9, abs=0.02)
+        assert np.mean(lows > 0) == pytest.approx(0.9, abs=0.02)
 
     @pytest.mark.parametrize("power", [0.5, 0.8, 0.9, 0.99])
     def test_more_power_needs_more_change(self, power):
         estimate = LogEstimate(0.0, 0.05, 20.0)
-        assert estimate.detectable(1.1, 0.01, power) >= estimate.detectable(1.1, 0.01, 0.5) > 1.1
+        assert estimate.detectable(0.01, power) >= estimate.detectable(0.01, 0.5) > 1
 
     def test_detectable_does_not_depend_on_what_was_seen(self):
-        assert LogEstimate(3.0, 0.05, 20.0).detectable(1.1, 0.01) == LogEstimate(0.0, 0.05, 20.0).detectable(
-            1.1, 0.01
-        )
+        far, near = LogEstimate(3.0, 0.05, 20.0), LogEstimate(0.0, 0.05, 20.0)
+        assert far.detectable(0.01, 0.9) == near.detectable(0.01, 0.9)
+
+    @given(st.floats(-5, 5), st.floats(1e-4, 1.0), st.floats(3, 1e4))
+    @LIGHT
+    def test_the_inverse_has_the_inverse_interval(self, value, error, df):
+        estimate = LogEstimate(value, error, df, fixed_share=0.3)
+        there, back = estimate.interval(0.01, 0.05), estimate.inverse.interval(0.05, 0.01).inverse
+        assert (back.ratio, back.low, back.high) == pytest.approx((there.ratio, there.low, there.high))
+        assert estimate.inverse.fixed_share == 0.3
 
 
 class TestSessionRatio:

@@ -1,0 +1,127 @@
+"""One metric with noise against its reference: the slowdown's interval, and what it says. Pure.
+
+The question is whether the metric is worse than its reference by more than the threshold T. The slowdown's
+interval has two limits with a chance of error each, over all looks at the data:
+
+- `low` is missed with the metric's part of the run's alpha: a false alarm. `improved` has the same chance.
+- `high` is missed with probability beta = 5 %: a slowdown beyond T that is called unchanged.
+
+    low > T         regressed
+    high < 1 / T    improved
+    high <= T       unchanged
+    otherwise       inconclusive
+
+What each look may spend of these chances is in `sequential.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from scipy import special
+
+from pytest_rayperf.policy import BETA, NOISE, POWER, Policy
+from pytest_rayperf.results import Comparison, Interval, Metric, Status
+from pytest_rayperf.sequential import nominal_level
+from pytest_rayperf.statistics import LogEstimate, after_rounds, paired_ratio, session_ratio
+
+LIKELY = 0.1
+"""Measuring goes on while a verdict within the rounds that are left is at least as likely as this."""
+
+
+def compare_sessions(
+    metric: Metric, sessions: Sequence[Sequence[float]], current: Sequence[float], policy: Policy
+) -> Comparison:
+    """This session's rounds against those of earlier sessions.
+
+    Args:
+        metric: what the figures are of.
+        sessions: for each session, its rounds' figures.
+        current: the rounds' figures now.
+        policy: threshold and errors.
+
+    Raises:
+        ValueError: no figures on a side, or one that is not a finite number above 0.
+    """
+    estimate = session_ratio(sessions, current, NOISE[metric.name])
+    reference = _geometric_mean([_geometric_mean(session) for session in sessions])
+    return _compare(metric, estimate, reference, current, policy)
+
+
+def compare_pairs(
+    metric: Metric, reference: Sequence[float], current: Sequence[float], policy: Policy
+) -> Comparison:
+    """Rounds against a reference measured in the same session, in turn: the i-th beside the i-th.
+
+    Raises:
+        ValueError: unequal counts, no pairs, or a figure that is not a finite number above 0.
+    """
+    estimate = paired_ratio(current, reference, NOISE[metric.name])
+    return _compare(metric, estimate, _geometric_mean(reference), current, policy)
+
+
+def chance_to_decide(
+    metric: Metric, sessions: Sequence[Sequence[float]], current: Sequence[float], policy: Policy
+) -> float:
+    """How likely the last look is to decide, if the truth is what is estimated now; 0 to 1.
+
+    (Stochastic curtailment: Lan, Simon and Halperin 1982, doi:10.1080/07474948208836014.) Estimates have
+    independent increments, so that the last one has the present one's value for a mean, and the difference
+    of their variances for a variance.
+    """
+    last = policy.looks[-1]
+    now = _worse(metric, session_ratio(sessions, current, NOISE[metric.name]))
+    then = _worse(metric, after_rounds(sessions, current, NOISE[metric.name], max(last, len(current))))
+    limits = _limits(metric, then, last, policy)
+    reach_low = now.value - math.log(limits.low)
+    reach_high = math.log(limits.high) - now.value
+    limit = math.log(policy.max_slowdown)
+    spread = math.sqrt(max(0.0, now.standard_error**2 - then.standard_error**2))
+    clear, alarm = limit - reach_high - now.value, now.value - limit - reach_low
+    if spread == 0:
+        return float(clear >= 0 or alarm > 0)
+    return float(special.ndtr(clear / spread) + special.ndtr(alarm / spread))
+
+
+def _compare(
+    metric: Metric, estimate: LogEstimate, reference: float, current: Sequence[float], policy: Policy
+) -> Comparison:
+    limit = policy.max_slowdown
+    worse = _worse(metric, estimate)
+    slowdown = _limits(metric, worse, len(current), policy)
+    alpha = _level(policy.alpha_for(metric.name), worse, len(current), policy)
+    status: Status = "inconclusive"
+    if slowdown.low > limit:
+        status = "regressed"
+    elif worse.interval(alpha, alpha).high < 1 / limit:
+        status = "improved"
+    elif slowdown.high <= limit:
+        status = "unchanged"
+    return Comparison(
+        metric=metric,
+        status=status,
+        reference=reference,
+        current=_geometric_mean(current),
+        slowdown=slowdown,
+        threshold=limit,
+        mde=worse.detectable(_level(BETA, worse, len(current), policy), POWER),
+    )
+
+
+def _worse(metric: Metric, estimate: LogEstimate) -> LogEstimate:
+    """The estimate of the slowdown: above 0 where the metric got worse."""
+    return estimate if metric.better == "lower" else estimate.inverse
+
+
+def _limits(metric: Metric, worse: LogEstimate, rounds: int, policy: Policy) -> Interval:
+    alpha = _level(policy.alpha_for(metric.name), worse, rounds, policy)
+    return worse.interval(alpha, _level(BETA, worse, rounds, policy))
+
+
+def _level(total: float, estimate: LogEstimate, rounds: int, policy: Policy) -> float:
+    return nominal_level(total, policy.looks, rounds, estimate.fixed_share)
+
+
+def _geometric_mean(figures: Sequence[float]) -> float:
+    return math.exp(sum(map(math.log, figures)) / len(figures))

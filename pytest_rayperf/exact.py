@@ -1,0 +1,71 @@
+"""What has no noise against its reference: counters and counted work, compared exactly. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytest_rayperf.reference import Reference
+from pytest_rayperf.results import Round, Status, Verdict
+from pytest_rayperf.work.comparison import compare_work
+from pytest_rayperf.work.counts import Work
+
+
+def judge_counters(rounds: Sequence[Round], reference: Reference) -> Verdict | None:
+    """The verdict, if any counter changed: exactly compared.
+
+    A counter that varies from round to round on a side has noise: it does not gate.
+    """
+    changed = _changed_counters(rounds, reference)
+    accept = "accept with --rayperf-update-baselines"
+    for name, old, new in changed:
+        if name == "rows":
+            text = _counter_change(name, old, new, reference)
+            reason = f"invalid: {text}; rows are missing or doubled; {accept}"
+            return Verdict("invalid", reason, metric=name, wrong=True)
+    worse = [change for change in changed if change[2] > change[1]]
+    status: Status = "regressed" if worse else "improved"
+    told = worse or changed
+    if not told:
+        return None
+    name, old, new = told[0]
+    lines = [f"{status}: {_counter_change(*change, reference)}" for change in told]
+    reason = "\n".join(f"{line}; {accept}" if worse else line for line in lines)
+    ratio = new / old if old else None
+    return Verdict(status, reason, metric=name, ratio=ratio, threshold=1.0)
+
+
+def judge_work(work: Work | None, reference: Reference) -> Verdict | None:
+    """Exact comparison of the counted work; None where nothing changed, or where it cannot be told."""
+    if work is None or reference.work is None:
+        return None
+    changes = [change for change in compare_work(work, reference.work) if change.gates]
+    worse = [change for change in changes if change.regression]
+    told = worse or changes
+    if not told:
+        return None
+    status: Status = "regressed" if worse else "improved"
+    accept = "; accept with --rayperf-update-baselines" if worse else ""
+    lines = [f"{status}: {change.explanation} (exact), baseline {reference.name}{accept}" for change in told]
+    first = told[0]
+    return Verdict(status, "\n".join(lines), metric=first.counter, ratio=first.ratio, threshold=1.0)
+
+
+def _counter_change(name: str, old: int, new: int, reference: Reference) -> str:
+    return f"{name} {old} -> {new} a round (exact), baseline {reference.name}"
+
+
+def _changed_counters(rounds: Sequence[Round], reference: Reference) -> list[tuple[str, int, int]]:
+    """Counters that are constant on both sides and differ. A new name was not counted before: no change."""
+    changes = []
+    old_rounds = [r.all_counters() for s in reference.sessions for r in s.rounds]
+    new_rounds = [r.all_counters() for r in rounds]
+    for name in sorted({name for r in old_rounds for name in r}, key=_rows_first):
+        old = {r.get(name, 0) for r in old_rounds}
+        new = {r.get(name, 0) for r in new_rounds}
+        if len(old) == 1 and len(new) == 1 and old != new:
+            changes.append((name, old.pop(), new.pop()))
+    return changes
+
+
+def _rows_first(name: str) -> tuple[bool, str]:
+    return name != "rows", name

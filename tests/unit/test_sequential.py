@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from builders import LIGHT
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from pytest_rayperf.sequential import levels_at, nominal_level, spent
+
+LOOKS = tuple(range(3, 21))
+shares = st.floats(0, 1)
+totals = st.floats(1e-7, 0.2)
+
+
+def crossings(total, looks, share, paths=200_000, seed=1):
+    """How often the estimate of an unchanged pipeline crosses a limit at any look."""
+    generator = np.random.default_rng(seed)
+    common = generator.standard_normal(paths) * np.sqrt(share)
+    rounds = np.zeros(paths)
+    crossed = np.zeros(paths, dtype=bool)
+    for n in range(1, looks[-1] + 1):
+        rounds += generator.standard_normal(paths) * np.sqrt(1 - share)
+        if n in looks:
+            z = (common + rounds / n) / np.sqrt(share + (1 - share) / n)
+            crossed |= z > stats.norm.isf(nominal_level(total, looks, n, share))
+    return crossed.mean()
+
+
+class TestAllLooksTogether:
+    @pytest.mark.parametrize("share", [0.0, 0.05, 0.3, 0.5, 0.9, 1.0])
+    @pytest.mark.parametrize("looks", [LOOKS, (3, 6, 12, 20), (1, 4), (5,)])
+    def test_they_have_the_error_and_no_more(self, share, looks):
+        # 200,000 paths: the standard error of a rate of 5 % is 0.05 %.
+        assert crossings(0.05, looks, share) == pytest.approx(0.05, abs=0.002)
+
+    def test_of_a_small_error(self):
+        assert crossings(0.002, LOOKS, 0.1) == pytest.approx(0.002, abs=0.0004)
+
+    def test_looks_at_the_full_level_would_have_more(self):
+        """What the correction is for."""
+        each = stats.norm.isf(0.05)
+        generator = np.random.default_rng(2)
+        means = generator.standard_normal((20_000, 20)).cumsum(axis=1) / np.sqrt(np.arange(1, 21))
+        assert (means[:, 2:] > each).any(axis=1).mean() > 0.12
+
+
+class TestLevel:
+    def test_a_single_look_has_all_of_it(self):
+        assert nominal_level(0.01, (5,), 5, 0.4) == pytest.approx(0.01)
+
+    def test_where_rounds_say_nothing_new_the_first_look_has_all_of_it(self):
+        assert nominal_level(0.01, LOOKS, 3, 1.0) == pytest.approx(0.01)
+
+    def test_pocock(self):
+        """Five equally spaced looks that spend evenly: near Pocock's constant level (0.0158 two-sided)."""
+        fractions = [0.2, 0.4, 0.6, 0.8, 1.0]
+        levels = levels_at(fractions, spent(0.025, fractions))
+        assert levels[0] == pytest.approx(0.005)
+        assert all(0.004 < level < 0.012 for level in levels)
+
+    @pytest.mark.parametrize(("rounds", "look"), [(1, 3), (2, 3), (4, 6), (13, 20), (99, 20)])
+    def test_between_looks_it_is_the_next_one_brought_forward(self, rounds, look):
+        looks = (3, 6, 12, 20)
+        assert nominal_level(0.01, looks, rounds, 0.2) == nominal_level(0.01, looks, look, 0.2)
+
+    @given(totals, shares, st.integers(1, 30))
+    @LIGHT
+    def test_no_look_has_more_than_all_of_it(self, total, share, rounds):
+        assert 0 < nominal_level(total, LOOKS, rounds, share) <= total * (1 + 1e-9)
+
+    @given(totals, st.floats(1.01, 3), shares, st.integers(3, 20))
+    @LIGHT
+    def test_more_error_to_spend_is_a_higher_level(self, total, factor, share, rounds):
+        low, high = (nominal_level(t, LOOKS, rounds, share) for t in (total, total * factor))
+        assert low < high
+
+    @given(totals, st.integers(3, 20))
+    @LIGHT
+    def test_a_larger_common_part_leaves_the_first_look_more(self, total, rounds):
+        first = [nominal_level(total, LOOKS, 3, share / 10) for share in range(11)]
+        assert all(a <= b * (1 + 1e-9) for a, b in itertools.pairwise(first))
+
+
+class TestSpent:
+    @given(totals, st.lists(st.floats(0.01, 1), min_size=1, max_size=9, unique=True))
+    @LIGHT
+    def test_all_of_it_and_never_a_negative_part(self, total, fractions):
+        fractions = sorted(fractions)
+        fractions[-1] = 1.0
+        parts = spent(total, fractions)
+        assert sum(parts) == pytest.approx(total)
+        assert all(part >= 0 for part in parts)
