@@ -5,7 +5,8 @@ Raw rounds are kept, not summaries, and each accepted session apart. Format hist
 1. `id`, `variant`, `environment`, `subject`, `sessions` (`recorded_at`, `commit`, `software`, `rounds`). What
    came later, and readers of before 0.2 pass over: a round may have `figures` (metric name -> number), an
    operator `blocks`, `bytes_in`, `scheduling_s`, `backpressure_s`, `actors` and `actor_utilization`; the last
-   session that counted work has `work` (`pytest_rayperf/work/counts.py`), and no other one.
+   session that counted work has `work` (`pytest_rayperf/work/counts.py`), and no other one; a session may
+   have `probe` (`before_s`, `after_s`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_rayperf.errors import BaselineError
-from pytest_rayperf.results import Environment, Operator, Round, Subject
+from pytest_rayperf.results import Environment, Operator, Probe, Round, Subject
 from pytest_rayperf.work.counts import Work, work_from_json, work_to_json
 
 SCHEMA_VERSION = 1
@@ -33,6 +34,8 @@ class Session:
     rounds: tuple[Round, ...]
     work: Work | None = None
     """What the pipeline's work was counted to be; None where it was not."""
+    probe: Probe | None = None
+    """How fast the machine was at fixed work; None where that was not measured."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ def to_json(baseline: Baseline) -> str:
             "software": dict(session.software),
             "rounds": [round_to_json(round_) for round_ in session.rounds],
             **({} if session.work is None else {"work": work_to_json(session.work)}),
+            **({} if session.probe is None else {"probe": asdict(session.probe)}),
         }
         for session in baseline.sessions
     ]
@@ -166,7 +170,18 @@ class _Reader:
             software={k: self.maybe_text(v, f"{where}.software.{k}") for k, v in software.items()},
             rounds=tuple(self.round(r, f"{where}.rounds[{i}]") for i, r in enumerate(rounds)),
             work=self.work(data.get("work"), f"{where}.work"),
+            probe=self.probe(data.get("probe"), f"{where}.probe"),
         )
+
+    def probe(self, value: object, where: str) -> Probe | None:
+        if value is None:
+            return None
+        data = self.mapping(value, where)
+        before, after = (self.number(data.get(key), f"{where}.{key}") for key in ("before_s", "after_s"))
+        for key, seconds in (("before_s", before), ("after_s", after)):
+            if seconds <= 0:
+                raise self.fail(f"{where}.{key}", "above 0", seconds)
+        return Probe(before, after)
 
     def work(self, value: object, where: str) -> Work | None:
         return None if value is None else work_from_json(value, f"{self._shown}: {where}")

@@ -137,7 +137,7 @@ class BaselineStore:
 
 
 def _reference(baseline: Baseline, shown: str) -> Reference:
-    sessions = tuple(ReferenceSession(s.rounds, s.software, s.work) for s in baseline.sessions)
+    sessions = tuple(ReferenceSession(s.rounds, s.software, s.work, s.probe) for s in baseline.sessions)
     return Reference(shown, baseline.subject, sessions)
 
 

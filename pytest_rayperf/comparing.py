@@ -24,10 +24,10 @@ from scipy import special
 from pytest_rayperf.policy import BETA, NOISE, POWER, Policy
 from pytest_rayperf.results import Comparison, Interval, Metric, Status
 from pytest_rayperf.sequential import nominal_level
-from pytest_rayperf.statistics import LogEstimate, after_rounds, paired_ratio, session_ratio
+from pytest_rayperf.statistics import LogEstimate, after_pairs, after_rounds, paired_ratio, session_ratio
 
 LIKELY = 0.1
-"""Measuring goes on while a verdict within the rounds that are left is at least as likely as this."""
+"""Measuring goes on while a verdict with the rounds that are left is at least as likely as this."""
 
 
 def compare_sessions(
@@ -61,24 +61,35 @@ def compare_pairs(
     return _compare(metric, estimate, _geometric_mean(reference), current, policy)
 
 
-def chance_to_decide(
+def sessions_may_decide(
     metric: Metric, sessions: Sequence[Sequence[float]], current: Sequence[float], policy: Policy
-) -> float:
+) -> bool:
+    """Whether `compare_sessions` is likely enough to decide with the rounds that are left."""
+    noise, last = NOISE[metric.name], max(policy.looks[-1], len(current))
+    now, then = session_ratio(sessions, current, noise), after_rounds(sessions, current, noise, last)
+    return _chance(metric, now, then, policy) >= LIKELY
+
+
+def pairs_may_decide(
+    metric: Metric, reference: Sequence[float], current: Sequence[float], policy: Policy
+) -> bool:
+    """Whether `compare_pairs` is likely enough to decide with the rounds that are left."""
+    now = paired_ratio(current, reference, NOISE[metric.name])
+    return _chance(metric, now, after_pairs(now, len(current), policy.looks[-1]), policy) >= LIKELY
+
+
+def _chance(metric: Metric, now: LogEstimate, then: LogEstimate, policy: Policy) -> float:
     """How likely the last look is to decide, if the truth is what is estimated now; 0 to 1.
 
     (Stochastic curtailment: Lan, Simon and Halperin 1982, doi:10.1080/07474948208836014.) Estimates have
     independent increments, so that the last one has the present one's value for a mean, and the difference
     of their variances for a variance.
     """
-    last = policy.looks[-1]
-    now = _worse(metric, session_ratio(sessions, current, NOISE[metric.name]))
-    then = _worse(metric, after_rounds(sessions, current, NOISE[metric.name], max(last, len(current))))
-    limits = _limits(metric, then, last, policy)
-    reach_low = now.value - math.log(limits.low)
-    reach_high = math.log(limits.high) - now.value
-    limit = math.log(policy.max_slowdown)
+    limits = _limits(metric, _worse(metric, then), policy.looks[-1], policy)
+    threshold = math.log(policy.max_slowdown)
+    clear = threshold - math.log(limits.high)  # by how much the upper limit is below the threshold
+    alarm = math.log(limits.low) - threshold
     spread = math.sqrt(max(0.0, now.standard_error**2 - then.standard_error**2))
-    clear, alarm = limit - reach_high - now.value, now.value - limit - reach_low
     if spread == 0:
         return float(clear >= 0 or alarm > 0)
     return float(special.ndtr(clear / spread) + special.ndtr(alarm / spread))

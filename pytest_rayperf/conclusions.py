@@ -10,7 +10,7 @@ from pytest_rayperf.errors import GateFailure
 from pytest_rayperf.exact import judge_counters
 from pytest_rayperf.policy import Policy
 from pytest_rayperf.reference import Reference
-from pytest_rayperf.results import STARTUP, Benchmark, Duel, Profile, Round, Subject, Variant, Verdict
+from pytest_rayperf.results import STARTUP, Benchmark, Duel, Probe, Profile, Round, Subject, Variant, Verdict
 from pytest_rayperf.session import RunRecord
 from pytest_rayperf.slugs import slug_of
 from pytest_rayperf.verdict import judge, settled
@@ -58,6 +58,8 @@ class Conclusions:
         self._item = item
         self._record = record
         self._on_rounds = on_rounds
+        self.probe: Probe | None = None
+        """How fast the machine was at fixed work around the rounds that are judged."""
 
     def side(self, variant: Variant | None) -> Side:
         """The benchmark of `variant`; of the whole test, if that is None."""
@@ -103,7 +105,7 @@ class Conclusions:
             store, subject = self._record.store, self._item.subject
             elsewhere = None if side.reference else store.elsewhere(side.slug, side.id)
             software = self._record.provenance.software
-            verdict = judge(rounds, subject, side.reference, policy, elsewhere, software, work[0])
+            verdict = judge(rounds, subject, side.reference, policy, elsewhere, software, work[0], self.probe)
         return Benchmark(
             id=side.id,
             slug=side.slug,
@@ -117,6 +119,7 @@ class Conclusions:
             work=work[0],
             work_problem=work[1],
             profile=profile,
+            probe=self.probe,
         )
 
     def counted(

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_rayperf.measurement import Pipeline, Samples
 from pytest_rayperf.outputs import RELATIVE, difference
+from pytest_rayperf.results import Probe
 from pytest_rayperf.wrong import gist, out_of_memory, row_difference
 
 
@@ -27,6 +28,7 @@ class Contest:
     samples: Samples = field(default_factory=Samples)
     compared: bool = False
     difference: str | None = None
+    probe: Probe | None = None
     error: BaseException | None = None
     """What a pipeline raised; of a duel it is raised again in its other item."""
 

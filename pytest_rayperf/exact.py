@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pytest_rayperf.reasons import STALE
 from pytest_rayperf.reference import Reference
 from pytest_rayperf.results import Round, Status, Verdict
 from pytest_rayperf.work.comparison import compare_work
@@ -29,7 +30,7 @@ def judge_counters(rounds: Sequence[Round], reference: Reference) -> Verdict | N
         return None
     name, old, new = told[0]
     lines = [f"{status}: {_counter_change(*change, reference)}" for change in told]
-    reason = "\n".join(f"{line}; {accept}" if worse else line for line in lines)
+    reason = "\n".join(f"{line}; {accept if worse else STALE}" for line in lines)
     ratio = new / old if old else None
     return Verdict(status, reason, metric=name, ratio=ratio, threshold=1.0)
 
@@ -44,8 +45,10 @@ def judge_work(work: Work | None, reference: Reference) -> Verdict | None:
     if not told:
         return None
     status: Status = "regressed" if worse else "improved"
-    accept = "; accept with --rayperf-update-baselines" if worse else ""
-    lines = [f"{status}: {change.explanation} (exact), baseline {reference.name}{accept}" for change in told]
+    ending = "accept with --rayperf-update-baselines" if worse else STALE
+    lines = [
+        f"{status}: {change.explanation} (exact), baseline {reference.name}; {ending}" for change in told
+    ]
     first = told[0]
     return Verdict(status, "\n".join(lines), metric=first.counter, ratio=first.ratio, threshold=1.0)
 

@@ -29,6 +29,7 @@ from pytest_rayperf.results import (
     Benchmark,
     DuelResult,
     Ladder,
+    Probe,
     Profile,
     Result,
     Round,
@@ -174,6 +175,7 @@ class RayPerf:
             self._measure_duel(contest, pipelines, policy, is_settled, after_round, warm_ups)
             if variant:
                 self._shared[self._item.duel_key] = contest
+        conclusions.probe = contest.probe
         measured = contest.samples.rounds
         if contest.error is not None:
             for name in reported:
@@ -414,6 +416,7 @@ class RayPerf:
         warm_ups: int = 1,
     ) -> None:
         schedule = self._schedule(policy, warm_ups)
+        before = self._record.probe()
         try:
             measure(
                 pipelines,
@@ -430,6 +433,7 @@ class RayPerf:
         except BaseException as error:
             release(error)
             raise
+        contest.probe = self._conclusions.probe = Probe(before, self._record.probe())
 
     def _measure_duel(
         self,

@@ -38,6 +38,7 @@ class Options:
     active: bool
     gate: bool
     strict: bool
+    fail_on_improvement: bool
     profile: Profile
     images: int | None
     model: str
@@ -66,6 +67,9 @@ _FLAGS = {
         "fail, for red must mean slower."
     ),
     "strict": "With --rayperf-gate: inconclusive fails as well.",
+    "fail-on-improvement": (
+        "With --rayperf-gate: improved fails as well, for a baseline that is stale hides the next slowdown."
+    ),
     "update-baselines": "Add this run to the baselines, and fail nothing for being slower.",
     "profile-udf": (
         "Execute each pipeline once more, untimed, and write a flame graph of each UDF and Ray's timeline to "
@@ -178,6 +182,7 @@ def read_options(config: pytest.Config) -> Options:
         active=_switch(config, ""),
         gate=_switch(config, "gate"),
         strict=_switch(config, "strict"),
+        fail_on_improvement=_switch(config, "fail-on-improvement"),
         profile=profile,
         images=read.number("images", int, None, lambda n: n >= 1, "a whole number, 1 or more"),
         model=read.text("model") or profile.model,

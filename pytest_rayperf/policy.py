@@ -26,6 +26,9 @@ BETA = 0.05
 POWER = 0.9
 """Chance that the smallest detectable slowdown (`mde`) is seen."""
 
+PROBE_LIMIT = 1.5
+"""Beyond this factor between the probes' CPU seconds a baseline is another machine's (benchmarks/gate)."""
+
 GATED: tuple[Metric, ...] = (CPU_PER_ROW, THROUGHPUT, PEAK_MEMORY)
 """The metrics with noise that can fail a benchmark, surest first."""
 

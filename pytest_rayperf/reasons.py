@@ -7,32 +7,63 @@ from collections.abc import Sequence
 from pytest_rayperf.attribution import tell
 from pytest_rayperf.results import Attribution, Comparison, Interval
 
+ENOUGH_SESSIONS = 5
+"""From here on one more session of a baseline shrinks the interval by under 2 %."""
 
-def describe(c: Comparison, found: Attribution | None, baseline: str) -> str:
-    """One line: the metric, both figures, the ratio, the threshold, the operators, the file, the mend."""
+OLDEST = "the oldest kept sessions"
+BESIDE = "against the reference measured beside it in this run"
+
+
+def against(baseline: str) -> str:
+    """What a message says of the file that was compared with, and the mend."""
+    return f"baseline {baseline}; accept with --rayperf-update-baselines"
+
+
+def describe(c: Comparison, found: Attribution | None, reference: str) -> str:
+    """One line: the metric, both figures, the ratio, the threshold, the operators, and the `reference`."""
     unit = f" {c.metric.unit}"
     limit = f"{c.threshold:.2f}" if c.metric.better == "lower" else f"1/{c.threshold:.2f}"
     told = tell(found) if found else ""
     operator = f"; operator {told}" if told else ""
     return (
         f"{c.status}: {c.metric.name} {c.reference:.4g} -> {c.current:.4g}{unit}, {show(c.ratio)}, "
-        f"threshold {limit}{operator}; baseline {baseline}; accept with --rayperf-update-baselines"
+        f"threshold {limit}{operator}; {reference}"
     )
 
 
-def explain(surest: Comparison, comparisons: Sequence[Comparison], sessions: int) -> str:
-    """Why the benchmark is what it is, where nothing regressed, and how small a change it could have seen."""
+STALE = "the baseline is stale and hides the next slowdown: update it with --rayperf-update-baselines"
+
+
+def explain(surest: Comparison, comparisons: Sequence[Comparison], sessions: int | None) -> str:
+    """Why the benchmark is what it is, where nothing regressed, and how small a change it could have seen.
+
+    Args:
+        surest: the comparison that decides.
+        comparisons: all of them, that one first.
+        sessions: of the baseline; None where the reference was measured beside it.
+    """
     parts = [f"{surest.status}: {surest.metric.name} {show(surest.ratio)}"]
     parts.append(f"could have seen a slowdown of {surest.mde:.2f}x")
+    if surest.status == "improved":
+        parts.append(STALE)
     for other in comparisons[1:]:
         if other.status == "inconclusive":
             parts.append(f"{other.metric.name} only one of {other.mde:.2f}x")
     if surest.status == "inconclusive":
-        help_ = "a quieter machine"
-        if sessions < 5:
-            help_ = f"more baseline sessions (there are {sessions}), or {help_}"
+        help_ = "more rounds, or a quieter machine"
+        if sessions is not None and sessions < ENOUGH_SESSIONS:
+            help_ = f"more baseline sessions (there are {sessions}), {help_}"
         parts.append(f"what would help: {help_}")
     return "; ".join(parts)
+
+
+def creeping(c: Comparison) -> str:
+    """Why what is as fast as lately is not called unchanged."""
+    return (
+        f"inconclusive: as fast as in the last sessions, and {c.metric.name} {show(c.ratio)} against "
+        f"{OLDEST}: it may have crept there, a little each time; what would help: more rounds, or accept it: "
+        "delete the old sessions' file and record it anew with --rayperf-update-baselines"
+    )
 
 
 def show(ratio: Interval) -> str:

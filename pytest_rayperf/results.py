@@ -6,6 +6,7 @@ Measuring makes these, the verdict reads them, baselines and reports write them.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -260,6 +261,19 @@ class Environment:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """CPU seconds of a lap of fixed work (`probe.py`), before the first and after the last round."""
+
+    before_s: float
+    after_s: float
+
+    @property
+    def seconds(self) -> float:
+        """Both together: their geometric mean."""
+        return math.sqrt(self.before_s * self.after_s)
+
+
+@dataclass(frozen=True)
 class Subject:
     """What was measured. Figures of different subjects are incomparable."""
 
@@ -380,6 +394,8 @@ class Benchmark:
     """What its pipeline's work was counted to be, in a short pass that was not timed; None if it was not."""
     profile: Profile | None = None
     """What its UDFs did, where that was asked for."""
+    probe: Probe | None = None
+    """How fast this machine was at fixed work, before and after."""
     work_problem: str | None = None
     """Why it could not be counted; None where it was, or where nothing asked for it."""
     repeated: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from pytest_rayperf.baselines import BaselineStore
 from pytest_rayperf.errors import GateFailure
 from pytest_rayperf.options import Options
 from pytest_rayperf.policy import Policy, look_schedule
+from pytest_rayperf.probe import probe
 from pytest_rayperf.results import (
     Benchmark,
     Duel,
@@ -45,6 +46,7 @@ class RunRecord:
         provenance: of the figures.
         shown_from: the folder that file names are shown relative to.
         clock: seconds, monotonic.
+        probe: CPU seconds that this machine takes for a lap of fixed work.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class RunRecord:
         provenance: Provenance,
         shown_from: Path,
         clock: Callable[[], float] = time.perf_counter,
+        probe: Callable[[], float] = probe,
     ) -> None:
         self.options = options
         self.provenance = provenance
@@ -65,12 +68,16 @@ class RunRecord:
         self.notes: list[str] = []
         self.selected = 1
         """How many performance tests this run has: they share `--rayperf-alpha`."""
+        self.probe = probe
         self._clock = clock
         self._start = clock()
         self._started_at = _now()
 
     def policy(self, limits: Mapping[str, float] | None = None, benchmarks: int = 1) -> Policy:
         """The policy of one test.
+
+        Each benchmark that was found slower leaves its part of the error to those that follow (Holm's
+        procedure in its sequential form: Bretz, Maurer, Brannath and Posch 2009, doi:10.1002/sim.3495).
 
         Args:
             limits: what its mark demands, by keyword.
@@ -80,7 +87,7 @@ class RunRecord:
         policy = Policy(
             max_slowdown=options.max_slowdown,
             alpha=options.alpha,
-            comparisons=self.selected * benchmarks,
+            comparisons=max(1, self.selected * benchmarks - self._rejected()),
             looks=look_schedule(options.min_rounds, options.max_rounds),
         )
         given = limits or {}
@@ -93,6 +100,9 @@ class RunRecord:
             max_batch_latency_p95=given.get("max_batch_latency_p95"),
             max_error_rate=given.get("max_error_rate"),
         )
+
+    def _rejected(self) -> int:
+        return sum(1 for b in self.benchmarks if b.verdict.comparisons and b.verdict.status == "regressed")
 
     def warn(self, text: str) -> None:
         """Tell the user at the end, once, what makes figures doubtful."""
@@ -122,6 +132,7 @@ class RunRecord:
             software=self.provenance.software,
             rounds=benchmark.rounds,
             work=benchmark.work,
+            probe=benchmark.probe,
         )
         changed = benchmark.verdict.status in ("regressed", "improved", "invalid")
         path = self.store.accept(benchmark, subject, session, anew=changed)
@@ -141,6 +152,7 @@ class RunRecord:
             or verdict.status in ("regressed", "invalid")
             or (options.gate and verdict.status in _FAILING_UNDER_GATE)
             or (options.strict and verdict.status == "inconclusive")
+            or (options.gate and options.fail_on_improvement and verdict.status == "improved")
         )
         if fails:
             prefix = "" if verdict.reason.startswith(verdict.status) else f"{verdict.status}: "

@@ -166,6 +166,17 @@ def paired_ratio(numerator: Sequence[float], denominator: Sequence[float], noise
     return LogEstimate(float(differences.mean()), math.sqrt(variance / differences.size), df, fixed_share=0.0)
 
 
+def after_pairs(estimate: LogEstimate, pairs: int, later: int) -> LogEstimate:
+    """What `paired_ratio` would say if its `pairs` pairs went on alike until there were `later`."""
+    if later <= pairs:
+        return estimate
+    return replace(
+        estimate,
+        standard_error=estimate.standard_error * math.sqrt(pairs / later),
+        df=estimate.df + later - pairs,
+    )
+
+
 def median_interval(figures: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
     """Limits of the median of this session's rounds, on the log scale; None for fewer than three.
 

@@ -8,25 +8,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from pytest_rayperf.attribution import attribute
-from pytest_rayperf.comparing import LIKELY, chance_to_decide, compare_sessions
+from pytest_rayperf.comparing import (
+    compare_pairs,
+    compare_sessions,
+    pairs_may_decide,
+    sessions_may_decide,
+)
 from pytest_rayperf.exact import judge_counters, judge_work
-from pytest_rayperf.policy import GATED, Policy
-from pytest_rayperf.reasons import describe, explain
-from pytest_rayperf.reference import Reference
+from pytest_rayperf.policy import GATED, PROBE_LIMIT, Policy
+from pytest_rayperf.reasons import BESIDE, OLDEST, against, creeping, describe, explain
+from pytest_rayperf.reference import Reference, ReferenceSession
 from pytest_rayperf.results import (
     PEAK_MEMORY,
     REUSED,
     Attribution,
     Comparison,
     Metric,
+    Probe,
     Round,
     Subject,
     Verdict,
 )
 from pytest_rayperf.targets import missed_target
 from pytest_rayperf.work.counts import Work
+
+ANCHOR_PART = 0.2
+"""Of a benchmark's part of the error: what the comparison with the oldest kept sessions has, where there is
+one. Creep is slow, and has many runs to be seen in."""
 
 
 def judge(
@@ -37,6 +48,7 @@ def judge(
     elsewhere: Reference | None = None,
     software: Mapping[str, str | None] | None = None,
     work: Work | None = None,
+    probe: Probe | None = None,
 ) -> Verdict:
     """The verdict on one benchmark.
 
@@ -49,6 +61,7 @@ def judge(
             over if it measured the same with the same software.
         software: this run's versions, for `elsewhere`.
         work: what the pipeline's work was counted to be, which has no noise and holds on any machine.
+        probe: how fast this machine was at fixed work around the rounds.
     """
     wrong = _rows_differ(rounds)
     if wrong:
@@ -68,14 +81,28 @@ def judge(
     disturbed = next((r.disturbed for r in warm if r.disturbed), None)
     if disturbed is not None and policy.timed:
         return Verdict("inconclusive", _doubtful(rounds, disturbed))
-    comparisons = () if disturbed else _compare_metrics(warm, reference, policy)
+    other = _other_machine(probe, reference)
+    if other is not None and policy.timed:
+        return missed or counted or worked or Verdict("incomparable", other)
+    crept: Comparison | None = None
+    if disturbed or other is not None:
+        comparisons: tuple[Comparison, ...] = ()
+    elif reference.anchor:
+        crept = next(iter(_compare_metrics(warm, reference.anchor, _with_part(policy, ANCHOR_PART))), None)
+        comparisons = _compare_metrics(warm, reference.recent, _with_part(policy, 1 - ANCHOR_PART))
+    else:
+        comparisons = _compare_metrics(warm, reference.recent, policy)
     if missed is not None:
         return missed
-    found = attribute(warm, [r for s in reference.sessions for r in s.rounds])
+    found = attribute(warm, [r for s in reference.recent for r in s.rounds])
     regressed = [c for c in comparisons if c.status == "regressed"]
     if regressed:
-        reason = "\n".join(describe(c, found, reference.name) for c in regressed)
+        reason = "\n".join(describe(c, found, against(reference.name)) for c in regressed)
         return _from(regressed[0], comparisons, reason, found)
+    if crept is not None and crept.status == "regressed":
+        return _from(
+            crept, (*comparisons, crept), describe(crept, None, against(f"{reference.name}, {OLDEST}")), None
+        )
     less = counted or worked
     if less is not None:
         return less
@@ -87,7 +114,10 @@ def judge(
         return Verdict("inconclusive", f"no metric of {reference.name} was measured in this run")
     # The surest metric speaks for the benchmark; the others were heard above and did not object.
     surest = comparisons[0]
-    return _from(surest, comparisons, explain(surest, comparisons, len(reference.sessions)), found)
+    if crept is not None and surest.status == "unchanged" and crept.slowdown.ratio > crept.threshold:
+        doubtful = replace(crept, status="inconclusive")
+        return _from(doubtful, (*comparisons, doubtful), creeping(doubtful), found)
+    return _from(surest, comparisons, explain(surest, comparisons, len(reference.recent)), found)
 
 
 def settled(
@@ -104,8 +134,49 @@ def settled(
     if reference is None or verdict.status != "inconclusive" or not verdict.comparisons:
         return True
     surest = verdict.comparisons[0].metric
-    sessions, current = _series(surest, rounds, reference)
-    return chance_to_decide(surest, sessions, current, policy) < LIKELY
+    sessions, current = _series(surest, rounds, reference.recent)
+    return not sessions_may_decide(surest, sessions, current, policy)
+
+
+def judge_pairs(reference: Sequence[Round], current: Sequence[Round], policy: Policy) -> Verdict:
+    """The verdict on rounds beside a reference that was measured in the same session, in turn.
+
+    What the machine did to both cancels, so that nothing is known or believed of sessions.
+
+    Args:
+        reference: the rounds of the reference, at least one.
+        current: as many rounds; the i-th was measured beside the i-th of the reference.
+        policy: threshold and errors.
+    """
+    wrong = _rows_differ([*reference, *current])
+    if wrong:
+        return Verdict("invalid", wrong, metric="rows", wrong=True)
+    disturbed = next((r.disturbed for r in (*reference, *current) if r.disturbed), None)
+    found = attribute(current, reference)
+    comparisons = tuple(
+        compare_pairs(metric, then, now, policy)
+        for metric in GATED
+        if (then := _figures(metric, reference)) and (now := _figures(metric, current))
+    )
+    regressed = [c for c in comparisons if c.status == "regressed"]
+    if regressed:
+        reason = "\n".join(describe(c, found, BESIDE) for c in regressed)
+        return _from(regressed[0], comparisons, reason, found)
+    if not comparisons:
+        return Verdict("inconclusive", "no metric was measured on both sides")
+    reason = explain(comparisons[0], comparisons, None)
+    if disturbed is not None:
+        reason = f"{reason}; rounds were disturbed, those of both sides: {disturbed}"
+    return _from(comparisons[0], comparisons, reason, found)
+
+
+def settled_pairs(reference: Sequence[Round], current: Sequence[Round], policy: Policy) -> bool:
+    """Whether measuring on is pointless: the verdict is certain, or unlikely to be within the last look."""
+    verdict = judge_pairs(reference, current, policy)
+    if verdict.status != "inconclusive" or not verdict.comparisons:
+        return True
+    surest = verdict.comparisons[0].metric
+    return not pairs_may_decide(surest, _figures(surest, reference), _figures(surest, current), policy)
 
 
 def _rows_differ(rounds: Sequence[Round]) -> str | None:
@@ -179,9 +250,9 @@ def _subject_change(reference: Reference, subject: Subject) -> str:
 
 
 def _series(
-    metric: Metric, rounds: Sequence[Round], reference: Reference
+    metric: Metric, rounds: Sequence[Round], reference: Sequence[ReferenceSession]
 ) -> tuple[list[list[float]], list[float]]:
-    sessions = [_figures(metric, s.rounds) for s in reference.sessions]
+    sessions = [_figures(metric, s.rounds) for s in reference]
     return [s for s in sessions if s], _figures(metric, rounds)
 
 
@@ -194,7 +265,28 @@ def _figures(metric: Metric, rounds: Sequence[Round]) -> list[float]:
     return usable if len(usable) == len(figures) else []
 
 
-def _compare_metrics(rounds: Sequence[Round], reference: Reference, policy: Policy) -> tuple[Comparison, ...]:
+def _other_machine(probe: Probe | None, reference: Reference) -> str | None:
+    """Why times cannot be compared, where this machine does fixed work so much faster or slower."""
+    then = [session.probe.seconds for session in reference.recent if session.probe is not None]
+    if probe is None or not then:
+        return None
+    ratio = probe.seconds / math.exp(math.fsum(map(math.log, then)) / len(then))
+    if 1 / PROBE_LIMIT <= ratio <= PROBE_LIMIT:
+        return None
+    return (
+        f"incomparable: for fixed work this machine takes {ratio:.2f}x the CPU time that it took when "
+        f"{reference.name} was recorded (limit {PROBE_LIMIT:g}x either way): its times are another "
+        "machine's; the counters are equal; record it here with --rayperf-update-baselines"
+    )
+
+
+def _with_part(policy: Policy, part: float) -> Policy:
+    return replace(policy, alpha=policy.alpha * part)
+
+
+def _compare_metrics(
+    rounds: Sequence[Round], reference: Sequence[ReferenceSession], policy: Policy
+) -> tuple[Comparison, ...]:
     compared = []
     for metric in GATED:
         sessions, current = _series(metric, rounds, reference)

@@ -1,10 +1,10 @@
 """The gates of other tools, as functions of rounds: for their false alarms and what they find, beside ours.
 
-Each takes the rounds of the stored baseline and those of this run, in seconds (or CPU seconds a row), and says
-whether the tool's gate would be red for that benchmark. Read in the sources of pytest-benchmark 5.3.1,
-asv 0.6.6 with asv_runner 0.3.2, pyperf 2.10.0 and benchmatrix 1.2.1, and compared with those packages on random
-samples. What a function says is the tool's rule and no more: how a tool measures (asv runs both commits anew
-and in turn, pyperf starts 20 processes) is not in it.
+Each takes the rounds of the stored baseline and those of this run, in seconds (or CPU seconds a row), and
+says whether the tool's gate would be red for that benchmark. Read in the sources of pytest-benchmark 5.3.1,
+asv 0.6.6 with asv_runner 0.3.2, pyperf 2.10.0 and benchmatrix 1.2.1, and compared with those packages on
+random samples. What a function says is the tool's rule and no more: how a tool measures (asv runs both
+commits anew and in turn, pyperf starts 20 processes) is not in it.
 
 `PEERS` needs nothing but SciPy. benchmatrix is not imitated but called, and only where it is installed:
 `available_peers()` has it as well. It is a pytest plugin, which every pytest of its environment loads, so
@@ -16,10 +16,11 @@ from __future__ import annotations
 import functools
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +47,8 @@ class Peer:
     Args:
         name: as a table shows it.
         rounds: how many rounds of this run the rule gets. None of them stops early.
-        fails: whether the gate is red, from the baseline's rounds (all of them, in the order in which they were
-            measured) and this run's.
+        fails: whether the gate is red, from the baseline's rounds (all of them, in the order in which they
+            were measured) and this run's.
     """
 
     name: str
@@ -58,10 +59,10 @@ class Peer:
 def pytest_benchmark_mean(reference: Samples, current: Samples) -> bool:
     """Red if the mean is more than 10 % above the baseline's: `--benchmark-compare-fail=mean:10%`.
 
-    pytest-benchmark 5.3.1, `PercentageRegressionCheck.compute` and `RegressionCheck.fails` in utils.py, called
-    from `BenchmarkSession.prepare_benchmarks`: current / compared * 100 - 100 > 10, infinite where the
-    baseline's is 0. There are no statistics. The tool compares with one saved run (the last one, where none is
-    named) and not with several pooled; pooling does it a favour.
+    pytest-benchmark 5.3.1, `PercentageRegressionCheck.compute` and `RegressionCheck.fails` in utils.py, for
+    `BenchmarkSession.prepare_benchmarks` in session.py: current / compared * 100 - 100 > 10, and infinite
+    where the baseline's is 0. There are no statistics. The tool compares with one saved run (the last one,
+    where none is named) and not with several pooled; pooling does it a favour.
     """
     return _exceeds_percentage(statistics.mean(reference.tolist()), statistics.mean(current.tolist()))
 
@@ -77,14 +78,14 @@ def pytest_benchmark_median(reference: Samples, current: Samples) -> bool:
 def asv_continuous(reference: Samples, current: Samples) -> bool:
     """Red if the median is more than 1.1 times the baseline's, and the samples differ: `asv continuous`.
 
-    asv 0.6.6, `_is_result_better` in commands/compare.py and `is_different` in _stats.py: a benchmark got worse
-    if median before < median after / factor and the two differ. They differ if a two-sided Mann-Whitney U test
-    has p < 0.002; where the samples are so few that no p can be that small (1 / binom(m + n, min(m, n))), if
-    their 99 % intervals of the median have no point in common. With one sample on a side the factor decides
-    alone.
+    asv 0.6.6, `_is_result_better` in commands/compare.py and `is_different` in _stats.py: a benchmark got
+    worse if median before < median after / factor and the two differ. They differ if a two-sided Mann-Whitney
+    U test has p < 0.002; where the samples are so few that no p can be that small (the smallest is taken to
+    be 1 / binom(m + n, min(m, n))), if their 99 % intervals of the median have no point in common. With one
+    sample on a side the factor decides alone. Six against six never differ: their p is 0.00216 at best.
 
-    `asv continuous` keeps the samples, as is assumed here, and its exit status is the gate. `asv compare` knows
-    them only of runs with --record-samples, goes by the intervals otherwise, and always exits 0.
+    `asv continuous` keeps the samples, as is assumed here, and its exit status is the gate. `asv compare`
+    knows them only of runs with --record-samples, goes by the intervals otherwise, and always exits 0.
     """
     before, after = statistics.median(reference.tolist()), statistics.median(current.tolist())
     if not before < after / FACTOR:
@@ -123,10 +124,10 @@ def asv_p_value(one: Samples, other: Samples) -> float:
 def asv_median_interval(samples: Samples) -> tuple[float, float]:
     """asv's 99 % interval of the median of two or more samples.
 
-    asv_runner 0.3.2, `compute_stats`, `quantile_ci` and `LaplacePosterior` in statistics.py: between the order
-    statistics that the binomial distribution gives, which takes eight samples. Of fewer, the interval from the
-    smallest to the largest, widened to the 99 % interval of the posterior of the location of Laplace noise,
-    proportional to sum(abs(y - location)) ** -n.
+    asv_runner 0.3.2, `compute_stats`, `quantile_ci` and `LaplacePosterior` in statistics.py: between the
+    order statistics that the binomial distribution gives, which takes eight samples. Of fewer, from the
+    smallest to the largest, and further where the 99 % interval of the posterior of the location under
+    Laplace noise reaches further; it is proportional to sum(abs(y - location)) ** -n.
     """
     ordered = np.sort(samples)
     ranks = _median_ranks(ordered.size)
@@ -139,8 +140,8 @@ def pyperf_compare_to(reference: Samples, current: Samples) -> bool:
     """Red if the mean is above the baseline's and the difference significant: `pyperf compare_to`.
 
     pyperf 2.10.0, `is_significant_benchs` and `compute_normalized_mean` in _compare.py, `is_significant` in
-    _utils.py: Student's two-sample t test, two-sided at 95 % with a pooled variance, its critical values from a
-    table. There is no threshold (--min-speed is 0) and no exit status: that a gate would be red for what is
+    _utils.py: Student's two-sample t test, two-sided at 95 % with a pooled variance, its critical values from
+    a table. There is no threshold (--min-speed is 0) and no exit status: that a gate would be red for what is
     listed as "Slower" is our reading.
 
     The test raises an error for samples of unequal sizes or without variance, and compare_to then calls the
@@ -154,11 +155,9 @@ def pyperf_compare_to(reference: Samples, current: Samples) -> bool:
     if len(before) != len(after) or len(before) == 1:
         return True
     df = 2 * len(before) - 2
-    squares = math.fsum((x - mean_before) ** 2 for x in before) + math.fsum((x - mean_after) ** 2 for x in after)
-    if squares == 0:
-        return True
-    error = squares / df / len(before)
-    return (mean_after - mean_before) / math.sqrt(2 * error) >= pyperf_critical(df)
+    squares = [(x - mean_before) ** 2 for x in before] + [(x - mean_after) ** 2 for x in after]
+    error = math.sqrt(2 * math.fsum(squares) / df / len(before))
+    return error == 0 or (mean_after - mean_before) / error >= pyperf_critical(df)
 
 
 def pyperf_equal_sizes(reference: Samples, current: Samples) -> bool:
@@ -172,8 +171,11 @@ def pyperf_equal_sizes(reference: Samples, current: Samples) -> bool:
 
 @functools.cache
 def pyperf_critical(df: int) -> float:
-    """pyperf's critical value (`tdist95conf_level` in _utils.py): between its entries that of fewer degrees of
-    freedom, and from 200 on the normal distribution's."""
+    """pyperf's critical value (`tdist95conf_level` in _utils.py).
+
+    Its table has three decimals; between two entries that of fewer degrees of freedom counts, and from 200 on
+    the normal distribution's.
+    """
     if df >= 200:
         return round(float(stats.norm.isf(0.025)), 3)
     listed = df if df < PYPERF_STEPS[0] else max(step for step in PYPERF_STEPS if step <= df)
@@ -188,18 +190,19 @@ class Benchmatrix:
     """benchmatrix's own comparison: `benchmatrix compare --threshold 10% --fail-on-regression`.
 
     benchmatrix 1.2.1, `compare_benchmark_run_groups` in bench_compare.py, which is called. What it resamples
-    are process runs and not rounds, and it wants at least 5 runs of 5 rounds on each side: so the rounds are cut
-    into runs of 5 that followed each other, and a rest of fewer is left out. Of each run there is the mean; the
-    effect is the ratio of the medians of these means; its interval is a bias-corrected and accelerated
-    bootstrap's, at 95 % for all benchmarks together (Bonferroni). It is `regressed` or `improved` if the whole
-    interval is beyond the threshold, `unchanged` if it is within on both sides, else `inconclusive`.
+    are process runs and not rounds, and it wants at least 5 runs of 5 rounds on each side: so the rounds are
+    cut into runs of 5 that followed each other, and a rest of fewer is left out. Of each run there is the
+    mean; the effect is the ratio of the medians of these means; its interval is a bias-corrected and
+    accelerated bootstrap's, at 95 % for all benchmarks together (Bonferroni). The verdict is `regressed` or
+    `improved` if the whole interval is beyond the threshold, `unchanged` if it is within on both sides, else
+    `inconclusive`, and with too few runs as well.
 
     Slow: about 0.4 s a verdict with the tool's 50,000 resamples, 10 ms with 1,000 (the fewest that it takes).
-    Where even the extremes of the runs allow one verdict only, that is given without a bootstrap.
+    Where even the extremes of the runs allow one verdict only, it is given without a bootstrap.
 
     Args:
-        inconclusive_fails: with --fail-on-regression the exit status is 1 for `inconclusive` too, and so is this
-            by default. Else only `regressed` is red, as for who looks at `has_regressions`.
+        inconclusive_fails: with --fail-on-regression the exit status is 1 for `inconclusive` too, and so is
+            this red by default. Else only `regressed` is, as for who looks at `has_regressions`.
         percent: the threshold; the tool's default is 5.
         benchmarks: how many share the 5 %.
         resamples: of the bootstrap.
@@ -344,9 +347,9 @@ def _benchmatrix_verdict(
     before: _Runs, after: _Runs, percent: float, confidence: float, resamples: int
 ) -> BenchmatrixVerdict:
     """Ask benchmatrix. Remembered, for the two peers that read the same verdict differently."""
-    import benchmatrix
+    benchmatrix = import_module("benchmatrix")
 
-    def group(runs: Sequence[tuple[float, ...]]) -> list[benchmatrix.BenchmarkRun]:
+    def group(runs: _Runs) -> list[Any]:
         return [
             benchmatrix.BenchmarkRun(
                 rows=(

@@ -99,6 +99,7 @@ def _benchmark(benchmark: Benchmark) -> dict[str, Any]:
         "work": None if benchmark.work is None else work_to_json(benchmark.work),
         "work_problem": benchmark.work_problem,
         "profile": _profile(benchmark.profile),
+        "probe": None if benchmark.probe is None else asdict(benchmark.probe),
         "disturbed": [r.disturbed or None for r in rounds],
         "repeated": list(benchmark.repeated),
         "verdict": {

@@ -133,6 +133,7 @@ def make_options(baselines: Path = Path("baselines"), **more) -> Options:
         "active": True,
         "gate": False,
         "strict": False,
+        "fail_on_improvement": False,
         "profile": PROFILES["quick"],
         "images": None,
         "model": "mobilenet_v3_small",

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_rayperf.reasons import describe, explain, show
+from pytest_rayperf.reasons import against, describe, explain, show
 from pytest_rayperf.results import CPU_PER_ROW, THROUGHPUT, Attribution, Change, Comparison, Interval
 
 
@@ -25,25 +25,25 @@ class TestShow:
 
 class TestDescribe:
     def test_a_rate(self):
-        assert describe(comparison(), None, "f.json") == (
+        assert describe(comparison(), None, against("f.json")) == (
             "regressed: throughput 41.2 -> 33 rows/s, 0.80x [0.77, 0.83], threshold 1/1.10; "
             "baseline f.json; accept with --rayperf-update-baselines"
         )
 
     def test_a_time(self):
-        text = describe(comparison(CPU_PER_ROW), None, "f.json")
+        text = describe(comparison(CPU_PER_ROW), None, against("f.json"))
         assert "cpu_seconds_per_row 41.2 -> 33 s, 1.25x [1.20, 1.30], threshold 1.10;" in text
 
     def test_the_operator(self):
         found = Attribution((Change("A", "CPU", 1.0, 1.0),), (), 0.0)
-        text = describe(comparison(), found, "f.json")
+        text = describe(comparison(), found, against("f.json"))
         assert "; operator A +100% CPU; waiting +0%; baseline" in text
 
     def test_no_operator_is_known(self):
-        assert "operator" not in describe(comparison(), Attribution((), (), None), "f.json")
+        assert "operator" not in describe(comparison(), Attribution((), (), None), against("f.json"))
 
     def test_one_line(self):
-        assert "\n" not in describe(comparison(), None, "f.json")
+        assert "\n" not in describe(comparison(), None, against("f.json"))
 
 
 class TestExplain:

@@ -141,6 +141,7 @@ class TestJsonKeys:
             "work",
             "work_problem",
             "profile",
+            "probe",
             "disturbed",
             "repeated",
             "verdict",

@@ -1,0 +1,289 @@
+"""How often is the gate wrong? Suites of 22 benchmarks, played from the recorded rounds.
+
+    python benchmarks/gate/simulate.py --json gate.json
+
+A suite run takes one recorded session for its own, others of the same kind for its baseline, and draws the
+rounds of its 22 benchmarks from them: with replacement, as they were measured, one after the other until
+the verdict (`pytest_rayperf.verdict`, the very code that decides) says that it is settled. A slowdown is put
+in as a factor on the wall and CPU time of every round of the run. Pairs are rounds that followed each other
+in one session.
+
+By cell (noise, reference, slowdown, threshold) are printed:
+
+- false alarms: suite runs in which a benchmark that is slower by less than the threshold was called
+  regressed, with the upper 95 % limit of Clopper and Pearson (1934, doi:10.1093/biomet/26.4.404);
+- found, passed (called unchanged or improved) and inconclusive benchmarks;
+- rounds: the mean of ours; of a fixed 20; of Wald's test (1945, doi:10.1214/aoms/1177731118) for the same
+  errors, which is told the noise.
+
+Exit status 1 if a cell has more than 1 % false alarms, or passes more than 5 % of the slowdowns that are
+beyond the threshold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+from itertools import product
+from multiprocessing import Pool
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+from traces import Block, Traces, load, slower
+
+from pytest_rayperf.policy import BETA, Policy
+from pytest_rayperf.reference import Reference, ReferenceSession
+from pytest_rayperf.results import Round, Subject, Verdict
+from pytest_rayperf.verdict import judge, judge_pairs, settled, settled_pairs
+
+BENCHMARKS = 22
+RECORDED_ROUNDS = 3
+"""Of a session in a baseline: as many as --rayperf-update-baselines measures."""
+
+NOISES = ("nothing", "light", "busy")
+REFERENCES = ("1 session", "3 sessions", "5 sessions", "pairs")
+SLOWDOWNS = (1.0, 1.03, 1.05, 1.10, 1.20)
+THRESHOLDS = (1.10, 1.03)
+
+_SUBJECT = Subject("recorded", "recorded", "0", 1, "recorded", "recorded")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is played."""
+
+    noise: str
+    reference: str
+    slowdown: float
+    threshold: float
+
+
+@dataclass
+class Count:
+    """What came of it."""
+
+    suites: int = 0
+    alarmed: int = 0
+    """Suite runs with any benchmark called regressed."""
+    statuses: Counter[str] = field(default_factory=Counter)
+    same_as_fixed: int = 0
+    rounds: int = 0
+
+    def add(self, other: Count) -> None:
+        """Both together."""
+        self.suites += other.suites
+        self.alarmed += other.alarmed
+        self.statuses += other.statuses
+        self.same_as_fixed += other.same_as_fixed
+        self.rounds += other.rounds
+
+    @property
+    def benchmarks(self) -> int:
+        """How many were judged."""
+        return sum(self.statuses.values())
+
+
+Draw = Callable[[], tuple[Round, Round | None]]
+"""The next round of this run, and the one of the reference that was measured beside it."""
+
+
+def play(cell: Cell, traces: Traces, generator: np.random.Generator) -> Count:
+    """One suite run."""
+    sessions = traces.sessions(cell.noise)
+    order = [sessions[i] for i in generator.permutation(len(sessions))]
+    own, others = order[0], order[1:] or order
+    count, rejected = Count(suites=1), 0
+    for index in range(BENCHMARKS):
+        pipeline = traces.pipelines[index % len(traces.pipelines)]
+        policy = Policy(max_slowdown=cell.threshold, comparisons=BENCHMARKS - rejected)
+        block = traces.block(own, pipeline)
+        if cell.reference == "pairs":
+            verdict, rounds, fixed = with_pairs(block, cell.slowdown, policy, generator)
+        else:
+            wanted = int(cell.reference.split()[0])
+            names = [others[i % len(others)] for i in range(wanted)]
+            blocks = [traces.block(name, pipeline) for name in names]
+            verdict, rounds, fixed = with_baseline(blocks, block, cell.slowdown, policy, generator)
+        rejected += verdict.status == "regressed"
+        count.statuses[verdict.status] += 1
+        count.rounds += rounds
+        count.same_as_fixed += verdict.status == fixed.status
+    count.alarmed = int(rejected > 0)
+    return count
+
+
+def with_baseline(
+    blocks: Sequence[Block], own: Block, factor: float, policy: Policy, generator: np.random.Generator
+) -> tuple[Verdict, int, Verdict]:
+    """The verdict against a stored baseline, its rounds, and the verdict of all 20 rounds."""
+    reference = Reference(
+        "recorded.json",
+        _SUBJECT,
+        tuple(ReferenceSession(tuple(drawn(b.rounds, RECORDED_ROUNDS, generator))) for b in blocks),
+    )
+    rounds = [slower(r, factor) for r in drawn(own.rounds, policy.looks[-1], generator)]
+    last = next(
+        (n for n in policy.looks if settled(rounds[:n], _SUBJECT, reference, policy)), policy.looks[-1]
+    )
+    once = replace(policy, looks=(policy.looks[-1],))
+    verdict = judge(rounds[:last], _SUBJECT, reference, policy)
+    return verdict, last, judge(rounds, _SUBJECT, reference, once)
+
+
+def with_pairs(
+    own: Block, factor: float, policy: Policy, generator: np.random.Generator
+) -> tuple[Verdict, int, Verdict]:
+    """The verdict against rounds measured in turn, its rounds, and the verdict of all 20 pairs."""
+    starts = generator.integers(0, len(own.rounds) - 1, policy.looks[-1])
+    swapped = generator.integers(0, 2, policy.looks[-1])
+    then = [own.rounds[s + w] for s, w in zip(starts, swapped, strict=True)]
+    now = [slower(own.rounds[s + 1 - w], factor) for s, w in zip(starts, swapped, strict=True)]
+    last = next((n for n in policy.looks if settled_pairs(then[:n], now[:n], policy)), policy.looks[-1])
+    once = replace(policy, looks=(policy.looks[-1],))
+    return judge_pairs(then[:last], now[:last], policy), last, judge_pairs(then, now, once)
+
+
+def drawn(rounds: Sequence[Round], count: int, generator: np.random.Generator) -> list[Round]:
+    """`count` of the rounds, with replacement."""
+    return [rounds[i] for i in generator.integers(0, len(rounds), count)]
+
+
+@lru_cache(maxsize=1)
+def recorded() -> Traces:
+    """The traces, once a process."""
+    return load()
+
+
+def play_many(task: tuple[Cell, int, int]) -> tuple[Cell, Count]:
+    """`suites` suite runs of a cell, with a seed of their own."""
+    cell, suites, seed = task
+    whole = Count()
+    generator = np.random.default_rng([seed, *json.dumps(asdict(cell), sort_keys=True).encode()])
+    for _ in range(suites):
+        whole.add(play(cell, recorded(), generator))
+    return cell, whole
+
+
+def cells(options: argparse.Namespace) -> Iterator[Cell]:
+    """Those that were asked for."""
+    for noise, reference, slowdown, threshold in product(
+        options.noise, options.reference, options.slowdown, options.threshold
+    ):
+        yield Cell(noise, reference, slowdown, threshold)
+
+
+def upper_limit(hits: int, of: int) -> float:
+    """Of the rate, 95 %, one-sided."""
+    return 1.0 if hits == of else float(stats.beta.ppf(0.95, hits + 1, of - hits))
+
+
+def wald_rounds(sd: float, true: float, threshold: float, alpha: float) -> float:
+    """Expected pairs of Wald's test of ratio 1 against `threshold`, at the ratio `true`, noise known.
+
+    Wald's approximation (1945, (4:8)) on the mean of the log likelihood ratio's steps; at least 1.
+    """
+    theta, step = math.log(threshold), math.log(true)
+    low, high = math.log(BETA / (1 - alpha)), math.log((1 - BETA) / alpha)
+    drift = theta * (step - theta / 2) / sd**2
+    if abs(drift) < 1e-9:
+        return -low * high / (theta / sd) ** 2
+    power = -2 * drift / (theta / sd) ** 2
+    down = (math.exp(power * high) - 1) / (math.exp(power * high) - math.exp(power * low))
+    return max(1.0, (down * low + (1 - down) * high) / drift)
+
+
+def pair_sd(noise: str) -> float:
+    """Standard deviation of the log ratio of neighbouring rounds' CPU seconds a row."""
+    logs = [
+        math.log(b.cpu_seconds_per_row or 1) - math.log(a.cpu_seconds_per_row or 1)
+        for block in recorded().blocks
+        if block.beside == noise
+        for a, b in zip(block.rounds, block.rounds[1:], strict=False)
+    ]
+    return float(np.sqrt(np.mean(np.square(logs))))
+
+
+def line(cell: Cell, count: Count) -> dict[str, object]:
+    """A row of the table."""
+    total = count.benchmarks
+    share = {s: count.statuses[s] / total for s in ("regressed", "inconclusive")}
+    passed = (count.statuses["unchanged"] + count.statuses["improved"]) / total
+    beyond, below = cell.slowdown > cell.threshold, cell.slowdown < cell.threshold
+    bound = ""
+    if cell.reference == "pairs":
+        bound = f"{wald_rounds(pair_sd(cell.noise), cell.slowdown, cell.threshold, 0.01 / BENCHMARKS):.1f}"
+    limit = upper_limit(count.alarmed, count.suites)
+    return {
+        "beside": cell.noise,
+        "reference": cell.reference,
+        "threshold": f"{cell.threshold:.2f}",
+        "slowdown": f"{cell.slowdown:.2f}",
+        "suites": count.suites,
+        "false alarms": f"{count.alarmed / count.suites:.2%} (<= {limit:.2%})" if below else "",
+        "found": f"{share['regressed']:.1%}",
+        "passed": f"{passed:.1%}" + (" false" if beyond else ""),
+        "inconclusive": f"{share['inconclusive']:.1%}",
+        "rounds": f"{count.rounds / total:.1f}",
+        "as 20 rounds": f"{count.same_as_fixed / total:.1%}",
+        "Wald": bound,
+    }
+
+
+def holds(cell: Cell, count: Count) -> bool:
+    """Whether the cell keeps what is promised."""
+    if cell.slowdown < cell.threshold:
+        limit = upper_limit(count.alarmed, count.suites)
+        return count.alarmed <= 0.01 * count.suites and limit <= 0.015
+    passed = count.statuses["unchanged"] + count.statuses["improved"]
+    return cell.slowdown == cell.threshold or passed <= 0.05 * count.benchmarks
+
+
+def main() -> int:
+    """Play and print."""
+    from tabulate import tabulate
+
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--suites", type=int, default=2000, help="suite runs a cell")
+    parser.add_argument("--seed", type=int, default=20261123)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--noise", nargs="+", choices=NOISES, default=NOISES)
+    parser.add_argument("--reference", nargs="+", choices=REFERENCES, default=REFERENCES)
+    parser.add_argument("--slowdown", nargs="+", type=float, default=SLOWDOWNS)
+    parser.add_argument("--threshold", nargs="+", type=float, default=THRESHOLDS)
+    parser.add_argument("--json", type=Path, help="write the counts here")
+    options = parser.parse_args()
+    chunk = max(1, min(100, options.suites // options.processes))
+    counts = {cell: Count() for cell in cells(options)}
+    tasks = [
+        (cell, min(chunk, options.suites - done), options.seed + done)
+        for cell in counts
+        for done in range(0, options.suites, chunk)
+    ]
+    start = time.monotonic()
+    with Pool(options.processes) as pool:
+        for number, (cell, count) in enumerate(pool.imap_unordered(play_many, tasks), 1):
+            counts[cell].add(count)
+            if sys.stderr.isatty() or number % 50 == 0:
+                left = (time.monotonic() - start) / number * (len(tasks) - number)
+                print(f"\r{number} of {len(tasks)} parts, {left:.0f} s left ", end="", file=sys.stderr)
+    print(file=sys.stderr)
+    print(tabulate([line(cell, count) for cell, count in counts.items()], headers="keys", tablefmt="github"))
+    broken = [cell for cell, count in counts.items() if not holds(cell, count)]
+    for cell in broken:
+        print(f"not held: {cell}")
+    if options.json is not None:
+        data = [{**asdict(cell), **asdict(count)} for cell, count in counts.items()]
+        options.json.write_text(json.dumps(data, indent=1) + "\n")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

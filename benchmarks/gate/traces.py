@@ -1,0 +1,82 @@
+"""The recorded noise: files of `tests/data/noise` -> rounds, as the verdict takes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pytest_rayperf.results import Operator, Round
+
+FOLDER = Path(__file__).resolve().parents[2] / "tests" / "data" / "noise"
+
+
+@dataclass(frozen=True)
+class Block:
+    """The rounds of one pipeline in one session, in their order, and the probe around them."""
+
+    session: str
+    beside: str
+    pipeline: str
+    rounds: tuple[Round, ...]
+    probe_before_s: float
+    probe_after_s: float
+
+
+@dataclass(frozen=True)
+class Traces:
+    """All that was recorded."""
+
+    blocks: tuple[Block, ...]
+    duets: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
+    """By session: pairs of the same pipeline at once."""
+
+    @property
+    def pipelines(self) -> list[str]:
+        """Their names."""
+        return sorted({block.pipeline for block in self.blocks})
+
+    def sessions(self, *kinds: str) -> list[str]:
+        """Names of the sessions recorded beside one of `kinds`; of all, without any."""
+        return sorted({b.session for b in self.blocks if not kinds or b.beside in kinds})
+
+    def block(self, session: str, pipeline: str) -> Block:
+        """The one of that session and pipeline."""
+        return next(b for b in self.blocks if (b.session, b.pipeline) == (session, pipeline))
+
+
+def load(folder: Path = FOLDER) -> Traces:
+    """Read every session in `folder`."""
+    blocks: list[Block] = []
+    duets = {}
+    for path in sorted(folder.glob("*.json")):
+        data = json.loads(path.read_text())
+        for block in data["blocks"]:
+            rounds = tuple(_round(one) for one in block["rounds"])
+            before, after = block["probe_before_s"], block["probe_after_s"]
+            blocks.append(Block(path.stem, data["beside"], block["pipeline"], rounds, before, after))
+        duets[path.stem] = data["duets"]
+    return Traces(tuple(blocks), duets)
+
+
+def slower(round_: Round, factor: float) -> Round:
+    """The round as it would be if all its work took `factor` times as long: what is put in, not edited."""
+    if factor == 1:
+        return round_
+    operators = tuple(
+        replace(one, cpu_s=None if one.cpu_s is None else one.cpu_s * factor) for one in round_.operators
+    )
+    return replace(round_, wall_seconds=round_.wall_seconds * factor, operators=operators)
+
+
+def _round(data: Mapping[str, Any]) -> Round:
+    cpu = data["cpu_seconds_per_row"]
+    whole = None if cpu is None else cpu * data["rows"]
+    return Round(
+        rows=data["rows"],
+        wall_seconds=data["wall_seconds"],
+        operators=(Operator("recorded", cpu_s=whole),),
+        disturbed=data["disturbed"],
+    )
