@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special, stats
 
 from pytest_rayperf.results import Interval
@@ -110,26 +109,33 @@ def session_ratio(
     if not groups:
         raise ValueError("no reference session")
     k = len(groups)
-    means = np.array([group.mean() for group in groups])
-    inverse_sizes = np.array([1 / group.size for group in groups])
+    means = [_mean(group) for group in groups]
+    current_mean = _mean(now)
+    inverse_size = sum(1 / len(group) for group in groups) / k
 
-    squares = sum(float(((group - group.mean()) ** 2).sum()) for group in [*groups, now])
-    round_df = sum(group.size - 1 for group in [*groups, now]) + noise.weight
+    squares = math.fsum(
+        (x - mean) ** 2
+        for group, mean in zip([*groups, now], [*means, current_mean], strict=True)
+        for x in group
+    )
+    round_df = sum(len(group) - 1 for group in [*groups, now]) + noise.weight
     round_var = (squares + noise.weight * noise.round_sd**2) / round_df
 
     session_df = k - 1 + noise.weight
     session_squares = noise.weight * noise.session_sd**2
     if k > 1:
-        between = float(means.var(ddof=1)) - round_var * float(inverse_sizes.mean())
+        centre = _mean(means)
+        spread = math.fsum((mean - centre) ** 2 for mean in means) / (k - 1)
+        between = spread - round_var * inverse_size
         session_squares += (k - 1) * max(0.0, between)
     session_var = session_squares / session_df
 
     session_part = session_var * (1 + 1 / k)
-    reference_part = round_var * float(inverse_sizes.mean()) / k
-    round_part = round_var / now.size + reference_part
+    reference_part = round_var * inverse_size / k
+    round_part = round_var / len(now) + reference_part
     once = session_part + reference_part + round_var
     return LogEstimate(
-        value=float(now.mean() - means.mean()),
+        value=current_mean - _mean(means),
         standard_error=math.sqrt(session_part + round_part),
         df=_satterthwaite((session_part, session_df), (round_part, round_df)),
         fixed_share=1 - round_var / once if once > 0 else 1.0,
@@ -158,12 +164,13 @@ def paired_ratio(numerator: Sequence[float], denominator: Sequence[float], noise
     """
     if len(numerator) != len(denominator):
         raise ValueError(f"{len(numerator)} figures against {len(denominator)}: pairs have one of each")
-    differences = _logs(numerator) - _logs(denominator)
-    df = differences.size - 1 + noise.weight
+    differences = [a - b for a, b in zip(_logs(numerator), _logs(denominator), strict=True)]
+    mean, count = _mean(differences), len(differences)
+    df = count - 1 + noise.weight
     # Two independent rounds make up a pair's difference, hence twice the variance of a round.
     prior_squares = noise.weight * 2 * noise.round_sd**2
-    variance = (float(((differences - differences.mean()) ** 2).sum()) + prior_squares) / df
-    return LogEstimate(float(differences.mean()), math.sqrt(variance / differences.size), df, fixed_share=0.0)
+    variance = (math.fsum((x - mean) ** 2 for x in differences) + prior_squares) / df
+    return LogEstimate(mean, math.sqrt(variance / count), df, fixed_share=0.0)
 
 
 def after_pairs(estimate: LogEstimate, pairs: int, later: int) -> LogEstimate:
@@ -185,7 +192,7 @@ def median_interval(figures: Sequence[float], confidence: float = 0.95) -> tuple
     """
     if len(figures) < 3:
         return None
-    logs = _logs(figures)
+    logs = np.array(_logs(figures))
     error = math.sqrt(math.pi / 2) * float(logs.std(ddof=1)) / math.sqrt(logs.size)
     reach = float(stats.t.isf((1 - confidence) / 2, logs.size - 1)) * error
     centre = float(np.median(logs))
@@ -197,11 +204,14 @@ def _satterthwaite(*parts: tuple[float, float]) -> float:
     return total**2 / sum(variance**2 / df for variance, df in parts)
 
 
-def _logs(figures: Sequence[float]) -> NDArray[np.float64]:
-    values = np.asarray(figures, dtype=np.float64)
-    if values.size == 0 or not np.all(np.isfinite(values)) or not np.all(values > 0):
+def _logs(figures: Sequence[float]) -> list[float]:
+    if not figures or not all(0 < figure < math.inf for figure in figures):  # NaN is neither
         raise ValueError(f"figures must be finite and above 0, got {list(figures)!r}")
-    return np.log(values)
+    return [math.log(figure) for figure in figures]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
 
 
 def _exp(value: float) -> float:
