@@ -25,9 +25,10 @@ def describe(c: Comparison, found: Attribution | None, reference: str) -> str:
     limit = f"{c.threshold:.2f}" if c.metric.better == "lower" else f"1/{c.threshold:.2f}"
     told = tell(found) if found else ""
     operator = f"; operator {told}" if told else ""
+    since = f"; against {c.since}" if c.since else ""
     return (
         f"{c.status}: {c.metric.name} {c.reference:.4g} -> {c.current:.4g}{unit}, {show(c.ratio)}, "
-        f"threshold {limit}{operator}; {reference}"
+        f"threshold {limit}{operator}{since}; {reference}"
     )
 
 

@@ -314,7 +314,9 @@ class Comparison:
     slowdown: Interval
     threshold: float
     mde: float
-    """Smallest slowdown that would have been called regressed with 90 % power, given the noise met."""
+    """Smallest slowdown that would have been told from none with 90 % power, given the noise met."""
+    since: str | None = None
+    """What it was compared with, where that is not the recent sessions or the round beside it."""
 
     @property
     def ratio(self) -> Interval:

@@ -71,27 +71,18 @@ def judge(
         return missed or _without_baseline(rounds, subject, elsewhere, software or {}, work)
     if reference.subject != subject:
         return missed or Verdict("incomparable", _subject_change(reference, subject))
-    counted = judge_counters(rounds, reference)
-    if counted is not None and counted.status != "improved":
-        return counted
-    worked = judge_work(work, reference)
-    if worked is not None and worked.status != "improved":
-        return worked
+    exact = [v for v in (judge_counters(rounds, reference), judge_work(work, reference)) if v is not None]
+    worse = next((verdict for verdict in exact if verdict.status != "improved"), None)
+    if worse is not None:
+        return worse
     warm = _warm(rounds, policy)
     disturbed = next((r.disturbed for r in warm if r.disturbed), None)
     if disturbed is not None and policy.timed:
         return Verdict("inconclusive", _doubtful(rounds, disturbed))
     other = _other_machine(probe, reference)
-    if other is not None and policy.timed:
-        return missed or counted or worked or Verdict("incomparable", other)
-    crept: Comparison | None = None
-    if disturbed or other is not None:
-        comparisons: tuple[Comparison, ...] = ()
-    elif reference.anchor:
-        crept = next(iter(_compare_metrics(warm, reference.anchor, _with_part(policy, ANCHOR_PART))), None)
-        comparisons = _compare_metrics(warm, reference.recent, _with_part(policy, 1 - ANCHOR_PART))
-    else:
-        comparisons = _compare_metrics(warm, reference.recent, policy)
+    comparisons: tuple[Comparison, ...] = ()
+    if disturbed is None and other is None:
+        comparisons = _comparisons(warm, reference, policy)
     if missed is not None:
         return missed
     found = attribute(warm, [r for s in reference.recent for r in s.rounds])
@@ -99,25 +90,20 @@ def judge(
     if regressed:
         reason = "\n".join(describe(c, found, against(reference.name)) for c in regressed)
         return _from(regressed[0], comparisons, reason, found)
-    if crept is not None and crept.status == "regressed":
-        return _from(
-            crept, (*comparisons, crept), describe(crept, None, against(f"{reference.name}, {OLDEST}")), None
-        )
-    less = counted or worked
-    if less is not None:
-        return less
+    if exact:
+        return exact[0]
     if not policy.timed:
         times = "once" if len(rounds) == 1 else f"{len(rounds)} times"
         same = f"counters as in {reference.name}; executed {times}: only a large slowdown shows"
         return Verdict("unchanged", same)
+    if other is not None:
+        return Verdict("incomparable", other)
     if not comparisons:
         return Verdict("inconclusive", f"no metric of {reference.name} was measured in this run")
-    # The surest metric speaks for the benchmark; the others were heard above and did not object.
-    surest = comparisons[0]
-    if crept is not None and surest.status == "unchanged" and crept.slowdown.ratio > crept.threshold:
-        doubtful = replace(crept, status="inconclusive")
-        return _from(doubtful, (*comparisons, doubtful), creeping(doubtful), found)
-    return _from(surest, comparisons, explain(surest, comparisons, len(reference.recent)), found)
+    speaker = _speaker(comparisons)
+    if speaker.since is not None and speaker.status == "inconclusive":
+        return _from(speaker, comparisons, creeping(speaker), found)
+    return _from(speaker, comparisons, explain(speaker, comparisons, len(reference.recent)), found)
 
 
 def settled(
@@ -127,14 +113,19 @@ def settled(
     policy: Policy,
 ) -> bool:
     """Whether measuring on is pointless: the verdict is certain, or unlikely to be within the last look."""
-    verdict = judge(rounds, subject, reference, policy)
-    if not policy.timed:
-        # Its one round had no warm-up: a slow one is a reason to measure on, not yet a regression.
-        return verdict.status != "regressed" or not verdict.comparisons
-    if reference is None or verdict.status != "inconclusive" or not verdict.comparisons:
+    if reference is None or reference.subject != subject or _rows_differ(rounds):
         return True
-    surest = verdict.comparisons[0].metric
-    sessions, current = _series(surest, rounds, reference.recent)
+    if judge_counters(rounds, reference) is not None or missed_target(rounds, policy) is not None:
+        return True
+    warm = _warm(rounds, policy)
+    comparisons = () if any(r.disturbed for r in warm) else _comparisons(warm, reference, policy)
+    if any(c.status == "regressed" for c in comparisons):
+        # An untimed benchmark's one round had no warm-up: slow, it is a reason to measure on.
+        return policy.timed
+    if not policy.timed or not comparisons or _speaker(comparisons).status != "inconclusive":
+        return True
+    surest = comparisons[0].metric
+    sessions, current = _series(surest, warm, reference.recent)
     return not sessions_may_decide(surest, sessions, current, policy)
 
 
@@ -151,20 +142,16 @@ def judge_pairs(reference: Sequence[Round], current: Sequence[Round], policy: Po
     wrong = _rows_differ([*reference, *current])
     if wrong:
         return Verdict("invalid", wrong, metric="rows", wrong=True)
-    disturbed = next((r.disturbed for r in (*reference, *current) if r.disturbed), None)
+    comparisons = _paired_comparisons(reference, current, policy)
+    if not comparisons:
+        return Verdict("inconclusive", "no metric was measured on both sides")
     found = attribute(current, reference)
-    comparisons = tuple(
-        compare_pairs(metric, then, now, policy)
-        for metric in GATED
-        if (then := _figures(metric, reference)) and (now := _figures(metric, current))
-    )
     regressed = [c for c in comparisons if c.status == "regressed"]
     if regressed:
         reason = "\n".join(describe(c, found, BESIDE) for c in regressed)
         return _from(regressed[0], comparisons, reason, found)
-    if not comparisons:
-        return Verdict("inconclusive", "no metric was measured on both sides")
     reason = explain(comparisons[0], comparisons, None)
+    disturbed = next((r.disturbed for r in (*reference, *current) if r.disturbed), None)
     if disturbed is not None:
         reason = f"{reason}; rounds were disturbed, those of both sides: {disturbed}"
     return _from(comparisons[0], comparisons, reason, found)
@@ -172,10 +159,12 @@ def judge_pairs(reference: Sequence[Round], current: Sequence[Round], policy: Po
 
 def settled_pairs(reference: Sequence[Round], current: Sequence[Round], policy: Policy) -> bool:
     """Whether measuring on is pointless: the verdict is certain, or unlikely to be within the last look."""
-    verdict = judge_pairs(reference, current, policy)
-    if verdict.status != "inconclusive" or not verdict.comparisons:
+    comparisons = _paired_comparisons(reference, current, policy)
+    if _rows_differ([*reference, *current]) or not comparisons:
         return True
-    surest = verdict.comparisons[0].metric
+    if any(c.status == "regressed" for c in comparisons) or comparisons[0].status != "inconclusive":
+        return True
+    surest = comparisons[0].metric
     return not pairs_may_decide(surest, _figures(surest, reference), _figures(surest, current), policy)
 
 
@@ -280,19 +269,48 @@ def _other_machine(probe: Probe | None, reference: Reference) -> str | None:
     )
 
 
-def _with_part(policy: Policy, part: float) -> Policy:
-    return replace(policy, alpha=policy.alpha * part)
+def _comparisons(rounds: Sequence[Round], reference: Reference, policy: Policy) -> tuple[Comparison, ...]:
+    """With the recent sessions, surest metric first, and then with the oldest, where they are others."""
+    if not reference.anchor:
+        return _compared(rounds, reference.recent, policy)
+    old = replace(policy, alpha=policy.alpha * ANCHOR_PART)
+    new = replace(policy, alpha=policy.alpha * (1 - ANCHOR_PART))
+    crept = [replace(c, since=OLDEST) for c in _compared(rounds, reference.anchor, old)[:1]]
+    return (*_compared(rounds, reference.recent, new), *crept)
 
 
-def _compare_metrics(
-    rounds: Sequence[Round], reference: Sequence[ReferenceSession], policy: Policy
+def _compared(
+    rounds: Sequence[Round], sessions: Sequence[ReferenceSession], policy: Policy
 ) -> tuple[Comparison, ...]:
     compared = []
     for metric in GATED:
-        sessions, current = _series(metric, rounds, reference)
-        if sessions and current:
-            compared.append(compare_sessions(metric, sessions, current, policy))
+        then, current = _series(metric, rounds, sessions)
+        if then and current:
+            compared.append(compare_sessions(metric, then, current, policy))
     return tuple(compared)
+
+
+def _paired_comparisons(
+    reference: Sequence[Round], current: Sequence[Round], policy: Policy
+) -> tuple[Comparison, ...]:
+    return tuple(
+        compare_pairs(metric, then, now, policy)
+        for metric in GATED
+        if (then := _figures(metric, reference)) and (now := _figures(metric, current))
+    )
+
+
+def _speaker(comparisons: Sequence[Comparison]) -> Comparison:
+    """Which comparison speaks for a benchmark that has not regressed.
+
+    It is the surest metric's; the others were heard, and did not object. But what is as fast as lately, and
+    by its estimate slower than the oldest sessions by more than the threshold, is not called unchanged.
+    """
+    surest = comparisons[0]
+    crept = next((c for c in comparisons if c.since is not None), None)
+    if crept is None or surest.status != "unchanged" or crept.slowdown.ratio <= crept.threshold:
+        return surest
+    return replace(crept, status="inconclusive")
 
 
 def _from(
