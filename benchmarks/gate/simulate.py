@@ -53,7 +53,7 @@ REFERENCES = ("1 session", "3 sessions", "5 sessions", "pairs")
 SLOWDOWNS = (1.0, 1.03, 1.05, 1.10, 1.20)
 THRESHOLDS = (1.10, 1.03)
 
-_SUBJECT = Subject("recorded", "recorded", "0", 1, "recorded", "recorded")
+SUBJECT = Subject("recorded", "recorded", "0", 1, "recorded", "recorded")
 
 
 @dataclass(frozen=True)
@@ -126,16 +126,16 @@ def with_baseline(
     """The verdict against a stored baseline, its rounds, and the verdict of all 20 rounds."""
     reference = Reference(
         "recorded.json",
-        _SUBJECT,
+        SUBJECT,
         tuple(ReferenceSession(tuple(drawn(b.rounds, RECORDED_ROUNDS, generator))) for b in blocks),
     )
     rounds = [slower(r, factor) for r in drawn(own.rounds, policy.looks[-1], generator)]
     last = next(
-        (n for n in policy.looks if settled(rounds[:n], _SUBJECT, reference, policy)), policy.looks[-1]
+        (n for n in policy.looks if settled(rounds[:n], SUBJECT, reference, policy)), policy.looks[-1]
     )
     once = replace(policy, looks=(policy.looks[-1],))
-    verdict = judge(rounds[:last], _SUBJECT, reference, policy)
-    return verdict, last, judge(rounds, _SUBJECT, reference, once)
+    verdict = judge(rounds[:last], SUBJECT, reference, policy)
+    return verdict, last, judge(rounds, SUBJECT, reference, once)
 
 
 def with_pairs(
