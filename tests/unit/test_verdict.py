@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pytest_rayperf.policy import GATED, NOISE, Policy, look_schedule
-from pytest_rayperf.results import STATUSES, Operator
+from pytest_rayperf.results import STATUSES, Call, Operator
 from pytest_rayperf.verdict import judge, settled
 
 POLICY = Policy()
@@ -353,6 +353,13 @@ class TestDisturbed:
     def test_a_target_is_not_missed(self):
         policy = dataclasses.replace(POLICY, min_throughput=1000)
         assert judge(self.rounds(), SUBJECT, None, policy).status == "no-baseline"
+
+    @pytest.mark.parametrize("reference", [None, make_reference()])
+    def test_errors_of_a_udf_are_counted_and_not_timed(self, reference):
+        policy = dataclasses.replace(POLICY, max_error_rate=0.0)
+        rounds = self.rounds(calls=[Call("Classifier", 0.1, failed=True)])
+        verdict = judge(rounds, SUBJECT, reference, policy)
+        assert (verdict.status, verdict.metric) == ("regressed", "error_rate")
 
     def test_what_is_not_timed_is_as_it_was(self):
         policy = dataclasses.replace(POLICY, timed=False, looks=(1, 4))
