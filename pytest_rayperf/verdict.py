@@ -270,14 +270,16 @@ def _figures(metric: Metric, rounds: Sequence[Round]) -> list[float]:
 
 def _other_machine(probe: Probe | None, reference: Reference) -> str | None:
     """Why times cannot be compared, where this machine does fixed work so much faster or slower."""
-    then = [session.probe.seconds for session in reference.recent if session.probe is not None]
-    if probe is None or not then:
+    then = [math.log(seconds) for s in reference.recent if s.probe and (seconds := s.probe.seconds)]
+    now = probe.seconds if probe else None
+    if now is None or not then:
         return None
-    ratio = probe.seconds / math.exp(math.fsum(map(math.log, then)) / len(then))
-    if 1 / PROBE_LIMIT <= ratio <= PROBE_LIMIT:
+    apart = math.log(now) - math.fsum(then) / len(then)
+    if abs(apart) <= math.log(PROBE_LIMIT):
         return None
+    factor = math.exp(min(apart, 700.0))
     return (
-        f"incomparable: for fixed work this machine takes {ratio:.2f}x the CPU time that it took when "
+        f"incomparable: for fixed work this machine takes {factor:.2f}x the CPU time that it took when "
         f"{reference.name} was recorded (limit {PROBE_LIMIT:g}x either way): its times are another "
         "machine's; the counters are equal; record it here with --rayperf-update-baselines"
     )

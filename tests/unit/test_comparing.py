@@ -334,9 +334,7 @@ class TestMayDecide:
         reference = [scattered(1.0, 0.1)] * 30
         current = scattered(1.03, 0.1)
         chances = [
-            chance(
-                monkeypatch, sessions_may_decide, CPU_PER_ROW, reference, current, Policy(looks=(3, last))
-            )
+            chance(monkeypatch, sessions_may_decide, CPU_PER_ROW, reference, current, Policy(looks=(3, last)))
             for last in (6, 12, 20, 40)
         ]
         assert chances == sorted(chances)
