@@ -58,9 +58,11 @@ class TestStatuses:
         assert "baseline" not in verdict.reason
         assert verdict.attribution is not None
 
-    def test_improved_asks_for_nothing_that_pairs_have_not(self):
+    def test_improved_asks_for_no_update_of_a_baseline(self):
+        """There is none: the reference is another revision."""
         verdict = judge_pairs(THEN, make_rounds(cpu=0.01, n=20), POLICY)
-        assert "sessions" not in verdict.reason
+        assert verdict.status == "improved"
+        assert "baseline" not in verdict.reason
 
     def test_what_the_machine_did_to_both_cancels(self):
         generator = np.random.default_rng(3)
