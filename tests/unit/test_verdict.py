@@ -14,6 +14,7 @@ from scipy import stats
 from pytest_rayperf.policy import GATED, NOISE, Policy, look_schedule
 from pytest_rayperf.results import STATUSES, Call, Operator
 from pytest_rayperf.verdict import judge, settled
+from pytest_rayperf.work.counts import OperatorWork, Work
 
 POLICY = Policy()
 ACCEPT = "accept with --rayperf-update-baselines"
@@ -452,6 +453,19 @@ class TestElsewhere:
         mixed = dataclasses.replace(reference, sessions=(old, reference.sessions[0]))
         assert self.judge({"loads": 1}, mixed).status == "no-baseline"
         assert self.judge({"loads": 2}, mixed).status == "regressed"
+
+    @pytest.mark.parametrize(("flops", "status"), [(7, "no-baseline"), (8, "no-baseline"), (9, "regressed")])
+    def test_counted_work(self, flops, status):
+        def work(flops):
+            return Work((OperatorWork("Map", 4, {}, {"flops": flops}, {}),), {"ray": "2.60"})
+
+        reference = self.elsewhere({"loads": 1})
+        counted = replace(reference, sessions=(replace(reference.sessions[0], work=work(8)),))
+        verdict = judge(
+            with_counters({"loads": 1}), SUBJECT, None, POLICY, counted, SOFTWARE, work=work(flops)
+        )
+        assert verdict.status == status
+        assert self.NAME in verdict.reason
 
     def test_is_not_asked_where_there_is_a_baseline(self):
         rounds = with_counters({"loads": 2})
