@@ -333,7 +333,7 @@ def _speaker(comparisons: Sequence[Comparison]) -> Comparison:
     crept = next((c for c in comparisons if c.since is not None), None)
     if crept is None or surest.status != "unchanged" or crept.slowdown.ratio <= crept.threshold:
         return surest
-    return replace(crept, status="inconclusive")
+    return crept  # inconclusive: it would have been heard as regressed
 
 
 def _from(

@@ -354,7 +354,8 @@ class TestAfterRound:
         for baseline, expected in ((bad, 500), (good, 100)):
             for round_ in baseline["sessions"][0]["rounds"]:
                 assert round_["figures"] == {"bytes_written": expected}
-        assert project.measure("--rayperf-gate").ret == 0
+        # One session does not decide, and the inner test knows of three rounds.
+        assert project.measure("--rayperf-gate", "--rayperf-max-rounds=3").ret == 0
 
     def test_what_was_written_differs(self, project):
         self.write(project, [2, 3])

@@ -303,6 +303,27 @@ class TestMayDecide:
         status = compare_sessions(metric, reference, now, POLICY).status
         assert sessions_may_decide(metric, reference, now, POLICY) == (status != "inconclusive")
 
+    @pytest.mark.parametrize("looks", [(3, 20), (20,), tuple(range(3, 21))])
+    @pytest.mark.parametrize(("slowdown", "limit"), [(1.01, "high"), (1.5, "low")])
+    def test_after_the_last_look_to_the_last_digit(self, monkeypatch, slowdown, limit, looks):
+        """And a certainty meets any demand."""
+        then, now = [1.0] * 20, [slowdown] * 20
+        policy = Policy(looks=looks)
+        for compare, may_decide, reference in (
+            (compare_pairs, pairs_may_decide, then),
+            (compare_sessions, sessions_may_decide, [then] * 30),
+        ):
+            edge = getattr(compare(CPU_PER_ROW, reference, now, policy).slowdown, limit)
+            decided = []
+            for threshold in (math.nextafter(edge, 0), edge, edge * (1 + 1e-9)):
+                strict = replace(policy, max_slowdown=threshold)
+                for likely in (comparing.LIKELY, 1.0):
+                    with monkeypatch.context() as patch:
+                        patch.setattr(comparing, "LIKELY", likely)
+                        decided.append(may_decide(CPU_PER_ROW, reference, now, strict))
+            wanted = [False, True, True] if limit == "high" else [True, False, False]
+            assert decided == [one for one in wanted for _ in range(2)]
+
     def test_few_rounds_within_the_threshold_are_worth_more(self):
         rounds = scattered(1.0, 0.1)
         assert compare_pairs(CPU_PER_ROW, rounds[::-1], rounds, POLICY).status == "inconclusive"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from builders import FILE, SUBJECT, make_reference, make_round, make_rounds
 
+from pytest_rayperf import verdict as verdict_module
 from pytest_rayperf.policy import Policy
 from pytest_rayperf.reference import ANCHORS, RECENT
+from pytest_rayperf.results import CPU_PER_ROW
 from pytest_rayperf.verdict import ANCHOR_PART, judge, settled
 
 POLICY = Policy()
@@ -71,6 +73,13 @@ class TestTenStepsOfTwoPercent:
         verdict = judge(session(1.02**10), SUBJECT, reference, Policy(max_slowdown=1.4))
         assert verdict.status == "unchanged"
         assert OLDEST not in verdict.reason
+
+    def test_the_threshold_itself_is_not_beyond_it(self):
+        reference = make_reference(*steps(10, after=RECENT))
+        ratio = judge(session(1.02**10), SUBJECT, reference, POLICY).ratio
+        for limit, status in ((ratio, "unchanged"), (ratio * (1 - 1e-9), "inconclusive")):
+            verdict = judge(session(1.02**10), SUBJECT, reference, Policy(max_slowdown=limit))
+            assert verdict.status == status
 
     def test_faster_by_steps_is_no_creep(self):
         reference = make_reference(*steps(10, 1 / 1.02, after=RECENT))
@@ -159,6 +168,35 @@ class TestMissing:
 
 
 class TestSettled:
+    @pytest.mark.parametrize(
+        ("sessions", "compared_with", "share"),
+        [
+            (steps(10, after=RECENT), slice(0, ANCHORS), ANCHOR_PART),
+            ([session()] * (RECENT + 2), slice(-RECENT, None), 1 - ANCHOR_PART),
+            ([session()] * RECENT, slice(-RECENT, None), 1.0),
+        ],
+        ids=["what crept", "the last sessions", "no oldest sessions"],
+    )
+    @pytest.mark.parametrize("goes_on", [True, False])
+    def test_asks_for_the_comparison_that_is_undecided(
+        self, monkeypatch, sessions, compared_with, share, goes_on
+    ):
+        asked = []
+
+        def may_decide(*arguments):
+            asked.append(arguments)
+            return goes_on
+
+        monkeypatch.setattr(verdict_module, "sessions_may_decide", may_decide)
+        rounds = session(1.02**10 if share == ANCHOR_PART else 1.08)
+        policy = Policy(alpha=0.01)
+        assert settled(rounds, SUBJECT, make_reference(*sessions), policy) is not goes_on
+        ((metric, then, now, given),) = asked
+        assert metric is CPU_PER_ROW
+        assert then == [[pytest.approx(r.metric(metric.name)) for r in s] for s in sessions[compared_with]]
+        assert now == [r.metric(metric.name) for r in rounds]
+        assert given.alpha == pytest.approx(policy.alpha * share)
+
     def test_what_crept_is_not_measured_on_where_rounds_will_not_tell(self):
         """It is as fast as lately for certain; what the oldest sessions differ by, no round says."""
         reference = make_reference(*steps(10, after=RECENT))

@@ -236,4 +236,5 @@ class TestAttribution:
 
         verdict = judge_pairs(rounds(1.0), rounds(2.5), POLICY)
         assert verdict.attribution.cause.operator == "MapBatches(Classifier)"
+        assert judge_pairs(rounds(1.0), rounds(1.01), POLICY).attribution.cause is not None
         assert "operator MapBatches(Classifier) +150% CPU" in verdict.reason

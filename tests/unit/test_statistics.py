@@ -13,6 +13,7 @@ from pytest_rayperf.results import Interval
 from pytest_rayperf.statistics import (
     LogEstimate,
     Noise,
+    after_pairs,
     after_rounds,
     median_interval,
     paired_ratio,
@@ -405,6 +406,23 @@ class TestPairedRatio:
     def test_unequal_counts(self, n, m):
         with pytest.raises(ValueError, match=f"{n} figures against {m}"):
             paired_ratio([1.0] * n, [1.0] * m, NOISE)
+
+
+class TestAfterPairs:
+    def test_is_what_as_many_like_pairs_would_say(self):
+        """But for the variance, which those would estimate anew; here the belief outweighs them."""
+        noise = Noise(session_sd=0.07, round_sd=0.08, weight=1e6)
+        one, other = [1.0, 1.1, 1.2], [1.0, 1.0, 1.0]
+        now, measured = paired_ratio(one, other, noise), paired_ratio(one * 4, other * 4, noise)
+        later = after_pairs(now, 3, 12)
+        assert (later.value, later.df, later.fixed_share) == (now.value, measured.df, 0.0)
+        assert later.standard_error == pytest.approx(measured.standard_error, rel=1e-4)
+        assert later.standard_error == pytest.approx(now.standard_error / 2)
+
+    @pytest.mark.parametrize("later", [0, 2, 3])
+    def test_after_no_more_than_there_are_is_now(self, later):
+        now = paired_ratio([1.0, 1.1, 1.2], [1.0, 1.0, 1.0], NOISE)
+        assert after_pairs(now, 3, later) == now
 
 
 class TestMedianInterval:
