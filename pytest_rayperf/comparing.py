@@ -82,11 +82,11 @@ def pairs_may_decide(
 
 
 def _chance(metric: Metric, now: LogEstimate, then: LogEstimate, policy: Policy) -> float:
-    """How likely the last look is to decide, if the truth is what is estimated now; 0 to 1.
+    """How likely the last look is to decide, by what is known now; 0 to 1.
 
-    (Stochastic curtailment: Lan, Simon and Halperin 1982, doi:10.1080/07474948208836014.) Estimates have
-    independent increments, so that the last one has the present one's value for a mean, and the difference
-    of their variances for a variance.
+    The truth is taken to be as uncertain as its estimate says ("predictive power": Spiegelhalter, Freedman
+    and Blackburn 1986, doi:10.1016/0197-2456(86)90003-6). So the last estimate has the present one's value
+    for a mean, and the difference of their variances for a variance.
     """
     limits = _limits(metric, _worse(metric, then), policy.looks[-1], policy)
     threshold = math.log(policy.max_slowdown)

@@ -433,7 +433,8 @@ class RayPerf:
         except BaseException as error:
             release(error)
             raise
-        contest.probe = self._conclusions.probe = Probe(before, self._record.probe())
+        around = Probe(before, self._record.probe())
+        contest.probe = self._conclusions.probe = None if around.seconds is None else around
 
     def _measure_duel(
         self,

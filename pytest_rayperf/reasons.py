@@ -45,7 +45,7 @@ def explain(surest: Comparison, comparisons: Sequence[Comparison], sessions: int
     """
     parts = [f"{surest.status}: {surest.metric.name} {show(surest.ratio)}"]
     parts.append(f"could have seen a slowdown of {surest.mde:.2f}x")
-    if surest.status == "improved":
+    if surest.status == "improved" and sessions is not None:
         parts.append(STALE)
     for other in comparisons[1:]:
         if other.status == "inconclusive":

@@ -268,9 +268,11 @@ class Probe:
     after_s: float
 
     @property
-    def seconds(self) -> float:
-        """Both together: their geometric mean."""
-        return math.sqrt(self.before_s * self.after_s)
+    def seconds(self) -> float | None:
+        """Both together: their geometric mean. None where a clock ticked too rarely to time a lap."""
+        if not (0 < self.before_s < math.inf and 0 < self.after_s < math.inf):
+            return None
+        return math.sqrt(self.before_s) * math.sqrt(self.after_s)
 
 
 @dataclass(frozen=True)

@@ -191,6 +191,7 @@ class RunRecord:
                 "max_time_s": options.max_time,
                 "gate": options.gate,
                 "strict": options.strict,
+                "fail_on_improvement": options.fail_on_improvement,
             },
             benchmarks=tuple(self.benchmarks),
             duels=tuple(self.duels),

@@ -78,7 +78,7 @@ def judge(
     warm = _warm(rounds, policy)
     disturbed = next((r.disturbed for r in warm if r.disturbed), None)
     if disturbed is not None and policy.timed:
-        return Verdict("inconclusive", _doubtful(rounds, disturbed))
+        return missed or Verdict("inconclusive", _doubtful(rounds, disturbed))
     other = _other_machine(probe, reference)
     comparisons: tuple[Comparison, ...] = ()
     if disturbed is None and other is None:
@@ -122,11 +122,15 @@ def settled(
     if any(c.status == "regressed" for c in comparisons):
         # An untimed benchmark's one round had no warm-up: slow, it is a reason to measure on.
         return policy.timed
-    if not policy.timed or not comparisons or _speaker(comparisons).status != "inconclusive":
+    if not policy.timed or not comparisons:
         return True
-    surest = comparisons[0].metric
-    sessions, current = _series(surest, warm, reference.recent)
-    return not sessions_may_decide(surest, sessions, current, policy)
+    speaker = _speaker(comparisons)
+    if speaker.status != "inconclusive":
+        return True
+    old, new = _shares(policy) if reference.anchor else (policy, policy)
+    then, share = (reference.recent, new) if speaker.since is None else (reference.anchor, old)
+    sessions, current = _series(speaker.metric, warm, then)
+    return not sessions_may_decide(speaker.metric, sessions, current, share)
 
 
 def judge_pairs(reference: Sequence[Round], current: Sequence[Round], policy: Policy) -> Verdict:
@@ -135,8 +139,9 @@ def judge_pairs(reference: Sequence[Round], current: Sequence[Round], policy: Po
     What the machine did to both cancels, so that nothing is known or believed of sessions.
 
     Args:
-        reference: the rounds of the reference, at least one.
-        current: as many rounds; the i-th was measured beside the i-th of the reference.
+        reference: the rounds of the reference.
+        current: the i-th was measured beside the i-th of the reference. One that has no partner, for the
+            measurement ended between the two, says nothing of times.
         policy: threshold and errors.
     """
     wrong = _rows_differ([*reference, *current])
@@ -145,7 +150,8 @@ def judge_pairs(reference: Sequence[Round], current: Sequence[Round], policy: Po
     comparisons = _paired_comparisons(reference, current, policy)
     if not comparisons:
         return Verdict("inconclusive", "no metric was measured on both sides")
-    found = attribute(current, reference)
+    then, now = _partners(reference, current)
+    found = attribute(now, then)
     regressed = [c for c in comparisons if c.status == "regressed"]
     if regressed:
         reason = "\n".join(describe(c, found, BESIDE) for c in regressed)
@@ -165,12 +171,20 @@ def settled_pairs(reference: Sequence[Round], current: Sequence[Round], policy: 
     if any(c.status == "regressed" for c in comparisons) or comparisons[0].status != "inconclusive":
         return True
     surest = comparisons[0].metric
-    return not pairs_may_decide(surest, _figures(surest, reference), _figures(surest, current), policy)
+    then, now = (_figures(surest, rounds) for rounds in _partners(reference, current))
+    return not pairs_may_decide(surest, then, now, policy)
+
+
+def _partners(
+    reference: Sequence[Round], current: Sequence[Round]
+) -> tuple[Sequence[Round], Sequence[Round]]:
+    """The rounds that have one beside them."""
+    return reference[: len(current)], current[: len(reference)]
 
 
 def _rows_differ(rounds: Sequence[Round]) -> str | None:
     rows = sorted({round_.rows for round_ in rounds})
-    if rows[0] == 0:
+    if 0 in rows:
         return "invalid: a round gave no rows; the pipeline loses its data"
     if len(rows) > 1:
         listed = ", ".join(map(str, rows))
@@ -256,14 +270,16 @@ def _figures(metric: Metric, rounds: Sequence[Round]) -> list[float]:
 
 def _other_machine(probe: Probe | None, reference: Reference) -> str | None:
     """Why times cannot be compared, where this machine does fixed work so much faster or slower."""
-    then = [session.probe.seconds for session in reference.recent if session.probe is not None]
-    if probe is None or not then:
+    then = [math.log(seconds) for s in reference.recent if s.probe and (seconds := s.probe.seconds)]
+    now = probe.seconds if probe else None
+    if now is None or not then:
         return None
-    ratio = probe.seconds / math.exp(math.fsum(map(math.log, then)) / len(then))
-    if 1 / PROBE_LIMIT <= ratio <= PROBE_LIMIT:
+    apart = math.log(now) - math.fsum(then) / len(then)
+    if abs(apart) <= math.log(PROBE_LIMIT):
         return None
+    factor = math.exp(min(apart, 700.0))
     return (
-        f"incomparable: for fixed work this machine takes {ratio:.2f}x the CPU time that it took when "
+        f"incomparable: for fixed work this machine takes {factor:.2f}x the CPU time that it took when "
         f"{reference.name} was recorded (limit {PROBE_LIMIT:g}x either way): its times are another "
         "machine's; the counters are equal; record it here with --rayperf-update-baselines"
     )
@@ -273,10 +289,15 @@ def _comparisons(rounds: Sequence[Round], reference: Reference, policy: Policy) 
     """With the recent sessions, surest metric first, and then with the oldest, where they are others."""
     if not reference.anchor:
         return _compared(rounds, reference.recent, policy)
-    old = replace(policy, alpha=policy.alpha * ANCHOR_PART)
-    new = replace(policy, alpha=policy.alpha * (1 - ANCHOR_PART))
+    old, new = _shares(policy)
     crept = [replace(c, since=OLDEST) for c in _compared(rounds, reference.anchor, old)[:1]]
     return (*_compared(rounds, reference.recent, new), *crept)
+
+
+def _shares(policy: Policy) -> tuple[Policy, Policy]:
+    """The policies of the comparisons with the oldest and with the recent sessions: they share the error."""
+    old = replace(policy, alpha=policy.alpha * ANCHOR_PART)
+    return old, replace(policy, alpha=policy.alpha * (1 - ANCHOR_PART))
 
 
 def _compared(
@@ -293,11 +314,13 @@ def _compared(
 def _paired_comparisons(
     reference: Sequence[Round], current: Sequence[Round], policy: Policy
 ) -> tuple[Comparison, ...]:
-    return tuple(
-        compare_pairs(metric, then, now, policy)
-        for metric in GATED
-        if (then := _figures(metric, reference)) and (now := _figures(metric, current))
-    )
+    sides = _partners(reference, current)
+    compared = []
+    for metric in GATED:
+        then, now = (_figures(metric, rounds) for rounds in sides)
+        if then and now:
+            compared.append(compare_pairs(metric, then, now, policy))
+    return tuple(compared)
 
 
 def _speaker(comparisons: Sequence[Comparison]) -> Comparison:

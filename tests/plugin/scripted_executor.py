@@ -6,6 +6,7 @@ A pipeline returns a dict: what its rounds are, over `script.json`, over the def
 
 import builtins
 import json
+import os
 from contextlib import contextmanager
 from random import Random
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from pytest_rayperf.measurement import Execution
+from pytest_rayperf.resources import resources_key
 from pytest_rayperf.results import Operator, Profile, Round
 from pytest_rayperf.work.counts import OperatorWork, Work, WorkUncountable
 
@@ -30,6 +32,9 @@ DEFAULTS = {
     "work": None,  # counter -> amount for 32 rows; None cannot be counted
     "interrupt_at": None,  # the how manieth execution is interrupted
 }
+
+
+PROBE = 0.003
 
 
 class ScriptedExecutor:
@@ -88,7 +93,21 @@ class ScriptedExecutor:
         yield
 
 
+def scripted_probe(folder):
+    """CPU seconds of the fixed work: the script's `probe`, or the next of them if it is a list."""
+    script = folder / "script.json"
+    plan = json.loads(script.read_text()).get("probe", PROBE) if script.exists() else PROBE
+    log = folder / "probes.log"
+    done = log.read_text().count("\n") if log.exists() else 0
+    with log.open("a") as file:
+        file.write("probe\n")
+    return plan[done % len(plan)] if isinstance(plan, list) else plan
+
+
 @pytest.fixture(scope="session")
 def _rayperf_executor(pytestconfig):
+    if os.environ.get("SCRIPTED_PROBE") != "no":
+        record = pytestconfig.stash[resources_key].record()
+        record.probe = lambda: scripted_probe(pytestconfig.rootpath)
     yield ScriptedExecutor(pytestconfig.rootpath)
     (pytestconfig.rootpath / "closed").touch()

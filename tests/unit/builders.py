@@ -16,6 +16,7 @@ from pytest_rayperf.results import (
     Duel,
     Environment,
     Operator,
+    Probe,
     Round,
     Run,
     Subject,
@@ -77,14 +78,19 @@ def make_reference(
     subject: Subject = SUBJECT,
     name: str = FILE,
     software: dict[str, str | None] | None = None,
+    probe: Probe | None = None,
 ) -> Reference:
     """A baseline of these sessions, of three equal ones where none is given."""
     given = sessions or (make_rounds(),) * 3
-    return Reference(name, subject, tuple(ReferenceSession(tuple(s), software or {}) for s in given))
+    return Reference(
+        name, subject, tuple(ReferenceSession(tuple(s), software or {}, probe=probe) for s in given)
+    )
 
 
-def make_session(rounds: Sequence[Round] | None = None, commit: str | None = "abc123") -> Session:
-    return Session("2025-01-02T03:04:05+00:00", commit, SOFTWARE, tuple(rounds or make_rounds()))
+def make_session(
+    rounds: Sequence[Round] | None = None, commit: str | None = "abc123", probe: Probe | None = None
+) -> Session:
+    return Session("2025-01-02T03:04:05+00:00", commit, SOFTWARE, tuple(rounds or make_rounds()), probe=probe)
 
 
 def make_baseline(*sessions: Session, id: str = ID, subject: Subject = SUBJECT) -> Baseline:
@@ -101,6 +107,7 @@ def make_benchmark(
     variant="fix",
     baseline: str | None = FILE,
     duel: Duel | None = None,
+    probe: Probe | None = None,
 ) -> Benchmark:
     return Benchmark(
         id=id,
@@ -111,6 +118,7 @@ def make_benchmark(
         variant=variant,
         baseline=baseline,
         duel=duel,
+        probe=probe,
     )
 
 

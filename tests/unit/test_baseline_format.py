@@ -19,7 +19,7 @@ from pytest_rayperf.baseline_format import (
     to_json,
 )
 from pytest_rayperf.errors import BaselineError, ConfigurationError
-from pytest_rayperf.results import Environment, Operator, Round, Subject
+from pytest_rayperf.results import Environment, Operator, Probe, Round, Subject
 from pytest_rayperf.work.counts import OperatorWork, Work
 
 MEND = "restore it from git, or delete it and record it anew with --rayperf-update-baselines"
@@ -69,6 +69,7 @@ sessions = st.builds(
     software=st.dictionaries(text, st.none() | text, max_size=3),
     rounds=st.lists(rounds, min_size=1, max_size=2).map(tuple),
     work=st.none() | works,
+    probe=st.none() | st.builds(Probe, st.floats(1e-9, 1e9), st.floats(1e-9, 1e9)),
 )
 baselines = st.builds(
     Baseline,
@@ -144,9 +145,10 @@ def without(data, path):
     return changed
 
 
-SAMPLE = json.loads(to_json(make_baseline(make_session([full_round()]))))
+SAMPLE = json.loads(to_json(make_baseline(make_session([full_round()], probe=Probe(0.003, 0.004)))))
 PLACES = list(paths_of(SAMPLE))
-NULLABLE = {"variant", "commit", "gpu_model", "peak_worker_memory"} | {
+OPTIONAL = {"figures", "probe"}
+NULLABLE = {"variant", "commit", "gpu_model", "peak_worker_memory", "probe"} | {
     "wall_s",
     "cpu_s",
     "udf_s",
@@ -205,6 +207,14 @@ class TestText:
         (session,) = json.loads(to_json(make_baseline(counted)))["sessions"]
         assert session["work"]["operators"][0]["counts"] == {"flops": 8}
 
+    def test_a_probe_is_there_where_it_was_measured(self):
+        """So that the file of an older version stays as it is."""
+        (plain, probed) = json.loads(
+            to_json(make_baseline(make_session(), make_session(probe=Probe(0.003, 0.004))))
+        )["sessions"]
+        assert "probe" not in plain
+        assert probed["probe"] == {"before_s": 0.003, "after_s": 0.004}
+
     def test_what_was_not_measured_is_null(self):
         (round_,) = json.loads(to_json(make_baseline(make_session([make_round(cpu=None)]))))["sessions"][0][
             "rounds"
@@ -244,6 +254,11 @@ class TestRoundTrip:
 
     def test_fields_of_a_later_patch_are_passed_over(self, read, data):
         assert read({**data, "comment": "by hand"}) == read(data)
+
+    def test_a_session_of_an_earlier_version_has_no_probe(self, read):
+        (session,) = read(without(SAMPLE, ("sessions", 0, "probe"))).sessions
+        assert session.probe is None
+        assert read(SAMPLE).sessions[0].probe == Probe(0.003, 0.004)
 
     def test_a_round_of_an_earlier_version_has_no_figures(self, read, data):
         (old, _) = read(without(data, ("sessions", 0, "rounds", 0, "figures"))).sessions[0].rounds
@@ -338,7 +353,7 @@ class TestBroken:
             if p
             and isinstance(p[-1], str)
             and not may_be_null(p)
-            and p[-1] != "figures"
+            and p[-1] not in OPTIONAL
             and p[-2:-1] not in (("counters",), ("figures",))
         ],
         ids=shown,
@@ -365,6 +380,12 @@ class TestBroken:
             (("sessions", 0, "rounds", 0, "figures", "spilled_bytes"), math.nan),
             (("sessions", 0, "rounds", 0, "operators", 0, "cpu_s"), -0.1),
             (("environment", "cores"), -2),
+            (("sessions", 0, "probe", "before_s"), 0),
+            (("sessions", 0, "probe", "after_s"), 0.0),
+            (("sessions", 0, "probe", "before_s"), -0.003),
+            (("sessions", 0, "probe", "after_s"), math.nan),
+            (("sessions", 0, "probe", "before_s"), math.inf),
+            (("sessions", 0, "probe"), []),
             (("subject", "images"), 0.5),
         ],
         ids=str,

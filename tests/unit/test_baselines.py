@@ -14,6 +14,7 @@ from pytest_rayperf import baselines
 from pytest_rayperf.baseline_format import read_baseline, to_json
 from pytest_rayperf.baselines import BaselineStore
 from pytest_rayperf.errors import BaselineError
+from pytest_rayperf.work.counts import OperatorWork, Work
 
 SLUG = "model_loading-fix"
 
@@ -176,6 +177,14 @@ class TestAccept:
         self.accept(store, "new", subject=other)
         assert commits(store) == ["new"]
         assert store.load(SLUG).subject == other
+
+    def test_work_is_kept_with_the_last_session_that_counted_it(self, store):
+        work = Work((OperatorWork("Map", 4, {}, {"flops": 8}, {}),), {"ray": "2.60"})
+        for counted in (work, None, work):
+            session = dataclasses.replace(make_session(), work=counted)
+            store.accept(make_benchmark(), SUBJECT, session, anew=False)
+        assert [s.work for s in store.load(SLUG).sessions] == [None, None, work]
+        assert store.reference(SLUG, ID).work == work
 
     def test_leaves_other_files_alone(self, store):
         others = [write(store, "other"), write(store, environment="elsewhere")]

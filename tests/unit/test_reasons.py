@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from pytest_rayperf.reasons import against, describe, explain, show
+from pytest_rayperf.reasons import STALE, against, creeping, describe, explain, show
 from pytest_rayperf.results import CPU_PER_ROW, THROUGHPUT, Attribution, Change, Comparison, Interval
 
 
@@ -42,6 +44,10 @@ class TestDescribe:
     def test_no_operator_is_known(self):
         assert "operator" not in describe(comparison(), Attribution((), (), None), against("f.json"))
 
+    def test_with_what_it_was_compared_where_that_is_not_what_went_before(self):
+        old = replace(comparison(), since="the oldest")
+        assert describe(old, None, "there").endswith(", threshold 1/1.10; against the oldest; there")
+
     def test_one_line(self):
         assert "\n" not in describe(comparison(), None, against("f.json"))
 
@@ -67,7 +73,30 @@ class TestExplain:
         assert text.endswith("a quieter machine")
         assert (f"(there are {sessions})" in text) == said
 
+    def test_improved_asks_for_an_update_of_the_baseline_if_there_is_one(self):
+        surest = comparison(status="improved")
+        assert explain(surest, [surest], 3) == (
+            f"improved: throughput 0.80x [0.77, 0.83]; could have seen a slowdown of 1.15x; {STALE}"
+        )
+        assert "baseline" not in explain(surest, [surest], None)
+
+    def test_beside_a_reference_no_session_would_help(self):
+        surest = comparison(status="inconclusive")
+        assert explain(surest, [surest], None).endswith(
+            "; what would help: more rounds, or a quieter machine"
+        )
+
     @pytest.mark.parametrize("status", ["unchanged", "improved"])
     def test_no_help_where_none_is_needed(self, status):
         surest = comparison(status=status)
         assert "help" not in explain(surest, [surest], 1)
+
+
+class TestCreeping:
+    def test_names_the_metric_how_far_it_crept_and_what_to_do(self):
+        assert creeping(comparison(CPU_PER_ROW, "inconclusive")) == (
+            "inconclusive: as fast as in the last sessions, and cpu_seconds_per_row 1.25x [1.20, 1.30] "
+            "against the oldest kept sessions: it may have crept there, a little each time; what would "
+            "help: more rounds, or accept it: delete the old sessions' file and record it anew with "
+            "--rayperf-update-baselines"
+        )

@@ -19,9 +19,12 @@ from builders import (
 
 from pytest_rayperf.baseline_format import to_json
 from pytest_rayperf.errors import GateFailure
-from pytest_rayperf.results import STATUSES, Verdict
+from pytest_rayperf.policy import GATED
+from pytest_rayperf.results import CPU_PER_ROW, STATUSES, Comparison, Interval, Probe, Verdict
 from pytest_rayperf.session import Provenance, RunRecord
 
+COMPARISON = Comparison(CPU_PER_ROW, "regressed", 0.02, 0.04, Interval(2.0, 1.8, 2.2), 1.1, 1.1)
+SLOWER = Verdict("regressed", "regressed: it is", metric="cpu_seconds_per_row", comparisons=(COMPARISON,))
 ROWS_CHANGED = "invalid: rows 64 -> 65 a round (exact); accept with --rayperf-update-baselines"
 
 
@@ -60,8 +63,14 @@ class TestEnforce:
                 {"regressed", "invalid", "no-baseline", "incomparable", "inconclusive"},
             ),
             ({"update_baselines": True}, set()),
+            ({"fail_on_improvement": True}, {"regressed", "invalid"}),
+            (
+                {"gate": True, "fail_on_improvement": True},
+                {"regressed", "invalid", "no-baseline", "incomparable", "improved"},
+            ),
+            ({"update_baselines": True, "fail_on_improvement": True}, set()),
         ],
-        ids=["plain", "gate", "strict", "update"],
+        ids=["plain", "gate", "strict", "update", "improvement", "improvement, gate", "improvement, update"],
     )
     def test_what_fails(self, record_with, options, failing, status):
         text = fails(record_with(**options), Verdict(status, f"{status}: because"))
@@ -171,6 +180,14 @@ class TestAdd:
         assert (session.commit, session.software) == ("abc123", SOFTWARE)
         assert datetime.fromisoformat(session.recorded_at).utcoffset().total_seconds() == 0
 
+    @pytest.mark.parametrize("probe", [None, Probe(0.003, 0.004)])
+    def test_the_session_says_how_fast_the_machine_was(self, record_with, probe):
+        record = record_with(update_baselines=True)
+        record.add(make_benchmark(probe=probe), SUBJECT)
+        (session,) = record.store.load("model_loading-fix").sessions
+        assert session.probe == probe
+        assert record.store.reference("model_loading-fix", ID).sessions[0].probe == probe
+
 
 class TestPolicy:
     def test_of_the_options(self, record_with):
@@ -187,6 +204,45 @@ class TestPolicy:
         record = record_with()
         record.selected = selected
         assert record.policy(benchmarks=benchmarks).comparisons == selected * benchmarks
+
+    def test_a_duel_of_two_shares_its_tests_part(self, record_with):
+        record = record_with()
+        record.selected = 3
+        record.add(make_benchmark(SLOWER), SUBJECT)
+        assert record.policy(benchmarks=2).comparisons == 5
+
+    def test_what_was_found_slower_leaves_its_part_to_the_rest(self, record_with):
+        """Holm's steps down: n, n - 1, n - 2 ... share the error."""
+        record = record_with()
+        record.selected = 4
+        parts = []
+        for _ in range(6):
+            parts.append(record.policy().comparisons)
+            record.add(make_benchmark(SLOWER), SUBJECT)
+        assert parts == [4, 3, 2, 1, 1, 1]
+
+    @pytest.mark.parametrize("status", sorted(set(STATUSES) - {"regressed"}))
+    def test_what_was_not_found_slower_keeps_it(self, record_with, status):
+        record = record_with()
+        record.selected = 4
+        record.add(make_benchmark(dataclasses.replace(SLOWER, status=status)), SUBJECT)
+        assert record.policy().comparisons == 4
+
+    def test_what_has_no_noise_had_no_part_to_leave(self, record_with):
+        """A counter that grew, a target that was missed: regressed, and no comparison was made."""
+        record = record_with()
+        record.selected = 4
+        record.add(make_benchmark(Verdict("regressed", "regressed: model_loads 1 -> 2")), SUBJECT)
+        assert record.policy().comparisons == 4
+
+    def test_all_errors_that_it_grants_are_at_most_the_runs(self, record_with):
+        """If every one but the last is slower, only the last can be a false alarm: it has all."""
+        record = record_with(alpha=0.02)
+        record.selected = 22
+        for _ in range(21):
+            record.add(make_benchmark(SLOWER), SUBJECT)
+        policy = record.policy()
+        assert sum(policy.alpha_for(m.name) for m in GATED) == pytest.approx(0.02)
 
     def test_a_run_that_accepts_what_it_measures_has_no_target(self, record_with):
         policy = record_with(update_baselines=True).policy({"min_throughput": 100})
@@ -248,6 +304,7 @@ class TestRun:
             "max_time_s": 120.0,
             "gate": True,
             "strict": False,
+            "fail_on_improvement": False,
         }
         assert datetime.fromisoformat(run.started_at).tzinfo is not None
 

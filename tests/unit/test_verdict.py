@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pytest_rayperf.policy import GATED, NOISE, Policy, look_schedule
-from pytest_rayperf.results import STATUSES, Operator
+from pytest_rayperf.results import STATUSES, Call, Operator
 from pytest_rayperf.verdict import judge, settled
+from pytest_rayperf.work.counts import OperatorWork, Work
 
 POLICY = Policy()
 ACCEPT = "accept with --rayperf-update-baselines"
@@ -355,6 +356,13 @@ class TestDisturbed:
         policy = dataclasses.replace(POLICY, min_throughput=1000)
         assert judge(self.rounds(), SUBJECT, None, policy).status == "no-baseline"
 
+    @pytest.mark.parametrize("reference", [None, make_reference()])
+    def test_errors_of_a_udf_are_counted_and_not_timed(self, reference):
+        policy = dataclasses.replace(POLICY, max_error_rate=0.0)
+        rounds = self.rounds(calls=[Call("Classifier", 0.1, failed=True)])
+        verdict = judge(rounds, SUBJECT, reference, policy)
+        assert (verdict.status, verdict.metric) == ("regressed", "error_rate")
+
     def test_what_is_not_timed_is_as_it_was(self):
         policy = dataclasses.replace(POLICY, timed=False, looks=(1, 4))
         rounds = [make_round(4, 0.5, disturbed=self.REASON)]
@@ -446,6 +454,19 @@ class TestElsewhere:
         mixed = dataclasses.replace(reference, sessions=(old, reference.sessions[0]))
         assert self.judge({"loads": 1}, mixed).status == "no-baseline"
         assert self.judge({"loads": 2}, mixed).status == "regressed"
+
+    @pytest.mark.parametrize(("flops", "status"), [(7, "no-baseline"), (8, "no-baseline"), (9, "regressed")])
+    def test_counted_work(self, flops, status):
+        def work(flops):
+            return Work((OperatorWork("Map", 4, {}, {"flops": flops}, {}),), {"ray": "2.60"})
+
+        reference = self.elsewhere({"loads": 1})
+        counted = replace(reference, sessions=(replace(reference.sessions[0], work=work(8)),))
+        verdict = judge(
+            with_counters({"loads": 1}), SUBJECT, None, POLICY, counted, SOFTWARE, work=work(flops)
+        )
+        assert verdict.status == status
+        assert self.NAME in verdict.reason
 
     def test_is_not_asked_where_there_is_a_baseline(self):
         rounds = with_counters({"loads": 2})

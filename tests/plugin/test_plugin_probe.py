@@ -1,0 +1,173 @@
+"""How fast the machine is at fixed work: kept with each session, and what comes of another machine."""
+
+import json
+
+import pytest
+
+from pytest_rayperf.policy import PROBE_LIMIT
+
+BEYOND, WITHIN = 0.003 * PROBE_LIMIT * 1.02, 0.003 * PROBE_LIMIT / 1.02
+
+
+def probes(project):
+    return [s.get("probe") for s in json.loads(project.baseline().read_text(encoding="utf-8"))["sessions"]]
+
+
+def rewrite(project, change):
+    """Change each session of the baseline's file."""
+    path = project.baseline()
+    data = json.loads(path.read_text(encoding="utf-8"))
+    for session in data["sessions"]:
+        change(session)
+    path.write_text(json.dumps(data), encoding="utf-8")
+
+
+class TestRecorded:
+    def test_before_the_first_and_after_the_last_round(self, project):
+        project.tests()
+        project.script(probe=[0.002, 0.004])
+        project.record()
+        assert probes(project) == [{"after_s": 0.004, "before_s": 0.002}]
+        result, report = project.report()
+        assert result.ret == 0
+        assert report["benchmarks"][0]["probe"] == {"before_s": 0.002, "after_s": 0.004}
+
+    def test_each_session_has_its_own(self, project):
+        project.tests()
+        project.script(probe=[0.002, 0.004, 0.003, 0.0035])
+        project.record(2)
+        assert probes(project) == [
+            {"after_s": 0.004, "before_s": 0.002},
+            {"after_s": 0.0035, "before_s": 0.003},
+        ]
+
+    def test_of_a_duel_both_variants_have_the_one(self, project):
+        project.tests("""
+            import pytest
+
+            @pytest.mark.parametrize("variant", ["antipattern", "fix"])
+            def test_pipe(rayperf, variant):
+                rayperf.duel(antipattern=lambda: {"seconds": 4.0}, fix=lambda: {})
+        """)
+        project.script(probe=[0.002, 0.004])
+        _, report = project.report()
+        assert [b["probe"] for b in report["benchmarks"]] == [{"before_s": 0.002, "after_s": 0.004}] * 2
+
+    def test_of_a_ladder(self, project):
+        project.tests("""
+            def test_all(rayperf):
+                rayperf.ladder({"a": lambda: {"seconds": 8.0}, "b": lambda: {}})
+        """)
+        project.script(probe=[0.002, 0.004])
+        _, report = project.report()
+        assert report["benchmarks"][0]["probe"] == {"before_s": 0.002, "after_s": 0.004}
+
+    def test_the_real_one_in_a_run(self, project, monkeypatch):
+        monkeypatch.setenv("SCRIPTED_PROBE", "no")
+        project.tests()
+        _, report = project.report("--rayperf-update-baselines")
+        (found,) = probes(project)
+        assert report["benchmarks"][0]["probe"] == found
+        assert all(0 < found[key] < 10 for key in ("before_s", "after_s"))
+
+    @pytest.mark.parametrize("probe", [[0.0, 0.003], [0.003, 0.0], [0.0, 0.0]])
+    def test_what_a_slow_clock_gives_is_none(self, project, probe):
+        project.tests()
+        project.script(probe=probe)
+        project.record()
+        assert probes(project) == [None]
+        result, report = project.report()
+        assert result.ret == 0  # and the file can be read
+        assert report["benchmarks"][0]["probe"] is None
+
+    def test_of_what_broke_there_is_none(self, project):
+        project.tests()
+        project.script(raises="it broke")
+        result, report = project.report()
+        assert result.ret == 1
+        assert report["benchmarks"][0]["probe"] is None
+
+
+class TestAnotherMachine:
+    def test_is_incomparable_and_fails_the_gate(self, project, find_line):
+        project.tests()
+        project.record(3)
+        project.script(probe=BEYOND, cpu={"ReadImages": 0.02})  # slower too, and that says nothing
+        result = project.measure()
+        assert result.ret == 0
+        assert "1 incomparable" in result.stdout.str()
+        result, report = project.report("--rayperf-gate")
+        assert result.ret == 1
+        result.assert_outcomes(failed=1)
+        shown = project.baseline().relative_to(project.path).as_posix()
+        line = find_line(result.stdout.str(), r"^incomparable: for fixed work this machine takes ")
+        assert f"takes {PROBE_LIMIT * 1.02:.2f}x the CPU time that it took when {shown} was recorded" in line
+        assert line.endswith("record it here with --rayperf-update-baselines")
+        verdict = report["benchmarks"][0]["verdict"]
+        assert (verdict["status"], verdict["ratio"]) == ("incomparable", None)
+
+    def test_within_the_limit_it_is_judged(self, project):
+        project.tests()
+        project.record(3)
+        project.script(probe=WITHIN)
+        result = project.measure("--rayperf-gate")
+        assert result.ret == 0
+        assert "1 unchanged" in result.stdout.str()
+        project.script(probe=WITHIN, cpu={"ReadImages": 0.02})
+        assert "1 regressed" in project.measure().stdout.str()
+
+    def test_its_counters_are_compared_all_the_same(self, project, find_line):
+        project.tests()
+        project.record(3)
+        project.script(probe=BEYOND, counters={"model_loads": 4})
+        result = project.measure("--rayperf-gate")
+        assert result.ret == 1
+        find_line(result.stdout.str(), r"^regressed: model_loads 1 -> 4 a round \(exact\)")
+
+    def test_sessions_of_before_the_probe_are_compared(self, project):
+        project.tests()
+        project.record(3)
+        rewrite(project, lambda session: session.pop("probe"))
+        project.script(probe=BEYOND)
+        result = project.measure("--rayperf-gate")
+        assert result.ret == 0
+        assert "1 unchanged" in result.stdout.str()
+
+    def test_what_is_not_timed_is_unchanged(self, project):
+        project.tests("""
+            def test_pipe(rayperf):
+                rayperf.duel(
+                    antipattern=lambda: {"counters": {"model_loads": 9}}, fix=lambda: {},
+                    metric="model_loads", timed=False,
+                )
+        """)
+        project.record(3)
+        project.script(probe=BEYOND)
+        result = project.measure("--rayperf-gate")
+        assert result.ret == 0
+        assert "2 unchanged" in result.stdout.str()
+
+    def test_one_that_is_recorded_is_held_from_then_on(self, project):
+        project.tests()
+        project.record(3)
+        project.script(probe=0.1)
+        project.record(1)
+        assert project.sessions() == 4
+
+
+@pytest.mark.parametrize(
+    ("probe", "told"),
+    [
+        ({"before_s": 0.003}, "probe.after_s must be a number, 0 or more, found None"),
+        ({"before_s": 0, "after_s": 0.003}, "probe.before_s must be above 0, found 0.0"),
+        ("fast", "probe must be an object, found 'fast'"),
+    ],
+)
+def test_a_bad_one_in_a_file_is_a_usage_error(project, probe, told):
+    project.tests()
+    project.record()
+    rewrite(project, lambda session: session.update(probe=probe))
+    before = project.rounds
+    error = project.usage_error(project.measure(), before)
+    shown = project.baseline().relative_to(project.path).as_posix()
+    assert error.startswith(f"{shown}: sessions[0].{told}; restore it from git, or delete it and record it")

@@ -1,0 +1,206 @@
+"""How fast the machine is at fixed work; and what is said where it is another one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from builders import FILE, SUBJECT, make_reference, make_round, make_rounds
+
+from pytest_rayperf.policy import PROBE_LIMIT, Policy
+from pytest_rayperf.probe import LAPS, probe
+from pytest_rayperf.results import Probe
+from pytest_rayperf.verdict import judge, settled
+from pytest_rayperf.work.counts import OperatorWork, Work
+
+POLICY = Policy()
+UNTIMED = replace(POLICY, timed=False, looks=(1, 4))
+THEN = Probe(0.002, 0.002)
+
+
+def clock_of(*laps):
+    """A clock by which the laps take so long, with what is between them left out."""
+    now, readings = 100.0, []
+    for seconds in laps:
+        readings += [now, now + seconds]
+        now += seconds + 7.0
+    return iter(readings).__next__
+
+
+class TestProbe:
+    def test_is_the_median_of_the_laps(self):
+        assert probe(3, clock_of(0.5, 0.25, 0.125)) == 0.25
+        assert probe(4, clock_of(1.0, 0.5, 0.25, 0.125)) == 0.375
+
+    def test_one_lap(self):
+        assert probe(1, clock_of(0.5)) == 0.5
+
+    def test_laps_that_an_interrupt_hit_are_left_out(self):
+        assert probe(5, clock_of(0.5, 0.5, 90.0, 0.5, 90.0)) == 0.5
+
+    def test_the_clock_is_read_around_each_lap_and_not_around_the_first_that_warms(self):
+        readings = []
+
+        def clock():
+            readings.append(len(readings))
+            return float(len(readings))
+
+        probe(6, clock)
+        assert len(readings) == 2 * 6
+
+    @pytest.mark.parametrize("laps", [0, -1])
+    def test_without_laps_there_is_no_median(self, laps):
+        with pytest.raises(ValueError, match=rf"probe\(laps={laps}\): at least 1"):
+            probe(laps)
+
+    def test_by_the_threads_own_clock_it_is_above_0(self):
+        assert 0 < probe(3) < 10
+
+    def test_as_many_laps_as_leave_out_a_few(self):
+        assert LAPS >= 9
+
+
+class TestSeconds:
+    def test_are_the_geometric_mean_of_both(self):
+        assert Probe(0.001, 0.004).seconds == pytest.approx(0.002)
+
+    @pytest.mark.parametrize("seconds", [1e-200, 1e-300, 1.0, 1e299])
+    def test_of_any_figures_that_a_file_may_hold(self, seconds):
+        assert Probe(seconds, seconds).seconds == pytest.approx(seconds)
+
+    @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
+    def test_none_where_one_of_them_is_no_time(self, bad):
+        assert Probe(bad, 1.0).seconds is Probe(1.0, bad).seconds is Probe(bad, bad).seconds is None
+
+
+def judged(factor=1.0, reference=None, rounds=None, policy=POLICY, **more):
+    """With a probe `factor` times as slow as the reference's."""
+    now = Probe(THEN.before_s * factor, THEN.after_s * factor)
+    given = reference or make_reference(*[make_rounds(n=20)] * 6, probe=THEN)
+    return judge(rounds or make_rounds(n=20), SUBJECT, given, policy, probe=now, **more)
+
+
+class TestAnotherMachine:
+    @pytest.mark.parametrize("factor", [PROBE_LIMIT * 1.01, 10.0, 1 / PROBE_LIMIT / 1.01, 0.1])
+    @pytest.mark.parametrize("cpu", [0.005, 0.02, 0.08])
+    def test_is_incomparable_either_way(self, factor, cpu):
+        verdict = judged(factor, rounds=make_rounds(cpu=cpu, n=20))
+        assert (verdict.status, verdict.metric, verdict.comparisons) == ("incomparable", None, ())
+        assert verdict.reason.startswith(
+            f"incomparable: for fixed work this machine takes {factor:.2f}x the CPU time that it took when "
+            f"{FILE} was recorded (limit {PROBE_LIMIT:g}x either way)"
+        )
+        assert verdict.reason.endswith("record it here with --rayperf-update-baselines")
+
+    @pytest.mark.parametrize("factor", [PROBE_LIMIT / 1.01, 1.0, 1.01 / PROBE_LIMIT])
+    @pytest.mark.parametrize(
+        ("cpu", "status"), [(0.005, "improved"), (0.02, "unchanged"), (0.08, "regressed")]
+    )
+    def test_within_the_limit_it_is_the_same_one(self, factor, cpu, status):
+        assert judged(factor, rounds=make_rounds(cpu=cpu, n=20)).status == status
+
+    def test_the_limit_itself_is_within(self):
+        reference = make_reference(*[make_rounds(n=20)] * 6, probe=Probe(1.0, 1.0))
+        now = Probe(PROBE_LIMIT**2, 1.0)
+        assert now.seconds == PROBE_LIMIT
+        assert judge(make_rounds(n=20), SUBJECT, reference, POLICY, probe=now).status == "unchanged"
+
+    def test_both_probes_count(self):
+        """Slow before and fast after: an hour of something else, and not another machine."""
+        now = Probe(THEN.before_s * 4, THEN.after_s / 4)
+        reference = make_reference(*[make_rounds(n=20)] * 6, probe=THEN)
+        assert judge(make_rounds(n=20), SUBJECT, reference, POLICY, probe=now).status == "unchanged"
+
+    def test_of_several_sessions_it_is_the_geometric_mean(self):
+        reference = make_reference(*[make_rounds(n=20)] * 6)
+        factors = (4.0, 4.0, 4.0, 0.25, 0.25, 0.25)
+        sessions = tuple(
+            replace(s, probe=Probe(THEN.before_s * f, THEN.after_s * f))
+            for s, f in zip(reference.sessions, factors, strict=True)
+        )
+        assert judged(1.0, replace(reference, sessions=sessions)).status == "unchanged"
+        assert judged(4.0, replace(reference, sessions=sessions)).status == "incomparable"
+
+    def test_sessions_without_one_are_passed_over(self):
+        reference = make_reference(*[make_rounds(n=20)] * 6)
+        assert judged(9.0, reference).status == "unchanged"
+        sessions = (*reference.sessions[:-1], replace(reference.sessions[-1], probe=THEN))
+        assert judged(9.0, replace(reference, sessions=sessions)).status == "incomparable"
+
+    def test_without_one_of_this_run_it_is_taken_for_the_same(self):
+        reference = make_reference(*[make_rounds(n=20)] * 6, probe=THEN)
+        assert judge(make_rounds(n=20), SUBJECT, reference, POLICY).status == "unchanged"
+
+    def test_only_the_recent_sessions_count(self):
+        reference = make_reference(*[make_rounds(n=20)] * 20, probe=THEN)
+        old = tuple(replace(s, probe=Probe(1e3, 1e3)) for s in reference.sessions[:3])
+        moved = replace(reference, sessions=(*old, *reference.sessions[3:]))
+        assert judged(1.0, moved).status == "unchanged"
+
+
+class TestWhatHoldsOnAnyMachine:
+    @pytest.mark.parametrize("factor", [9.0, 1 / 9.0])
+    @pytest.mark.parametrize(("loads", "status"), [(4, "improved"), (5, "incomparable"), (6, "regressed")])
+    def test_counters(self, factor, loads, status):
+        reference = make_reference(make_rounds(counters={"loads": 5}), probe=THEN)
+        verdict = judged(factor, reference, make_rounds(counters={"loads": loads}))
+        assert (verdict.status, verdict.metric) == (status, None if loads == 5 else "loads")
+
+    @pytest.mark.parametrize(("flops", "status"), [(7, "improved"), (8, "incomparable"), (9, "regressed")])
+    def test_counted_work(self, flops, status):
+        def work(flops):
+            return Work((OperatorWork("Map", 4, {}, {"flops": flops}, {}),), {"ray": "2.60"})
+
+        reference = make_reference(make_rounds(), probe=THEN)
+        counted = replace(reference, sessions=(replace(reference.sessions[0], work=work(8)),))
+        assert judged(9.0, counted, make_rounds(), work=work(flops)).status == status
+
+    def test_a_target_of_the_mark(self):
+        verdict = judged(9.0, policy=replace(POLICY, min_throughput=1000))
+        assert (verdict.status, verdict.metric) == ("regressed", "throughput")
+
+    def test_rows(self):
+        verdict = judged(9.0, rounds=make_rounds(rows=63))
+        assert (verdict.status, verdict.wrong) == ("invalid", True)
+
+    @pytest.mark.parametrize("cpu", [0.002, 0.02, 0.2])
+    def test_what_is_not_timed(self, cpu):
+        """Its counters decide, and a time that is another machine's does not."""
+        reference = make_reference(*[[make_round()]] * 6, probe=THEN)
+        verdict = judged(9.0, reference, [make_round(cpu=cpu)], UNTIMED)
+        assert (verdict.status, verdict.comparisons) == ("unchanged", ())
+        assert verdict.reason.startswith("counters as in ")
+
+    def test_what_is_not_timed_on_the_same_machine(self):
+        reference = make_reference(*[[make_round()]] * 6, probe=THEN)
+        assert judged(1.0, reference, [make_round(cpu=0.2)], UNTIMED).status == "regressed"
+
+    def test_disturbed_rounds_are_that_first(self):
+        assert judged(9.0, rounds=make_rounds(disturbed="busy")).status == "inconclusive"
+
+    def test_another_subject_is_that_first(self):
+        reference = make_reference(subject=replace(SUBJECT, model="resnet50"), probe=THEN)
+        assert "measured something else" in judged(9.0, reference).reason
+
+    def test_without_a_baseline(self):
+        assert judge(make_rounds(), SUBJECT, None, POLICY, probe=THEN).status == "no-baseline"
+
+
+@pytest.mark.parametrize("seconds", [5e-324, 1e-300, 1e300])
+def test_whatever_a_probe_says_nothing_raises(seconds):
+    now, rounds = Probe(seconds, seconds), make_rounds(n=20)
+    for one, other in ((THEN, now), (now, THEN), (Probe(5e-324, 5e-324), Probe(1e300, 1e300))):
+        verdict = judge(rounds, SUBJECT, make_reference(probe=one), POLICY, probe=other)
+        assert verdict.status == "incomparable"
+    assert settled(rounds, SUBJECT, make_reference(probe=now), POLICY) in (True, False)
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize("probe", [lambda bad: Probe(bad, 0.002), lambda bad: Probe(0.002, bad)])
+def test_a_probe_that_measured_nothing_says_nothing(bad, probe):
+    """A thread's clock may tick so rarely that a lap takes no time by it."""
+    rounds = make_rounds(n=20)
+    for then, now in ((THEN, probe(bad)), (probe(bad), THEN), (probe(bad), Probe(9.0, 9.0))):
+        reference = make_reference(*[rounds] * 6, probe=then)
+        assert judge(rounds, SUBJECT, reference, POLICY, probe=now).status == "unchanged"
