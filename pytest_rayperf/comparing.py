@@ -11,6 +11,9 @@ interval has two limits with a chance of error each, over all looks at the data:
     high <= T       unchanged
     otherwise       inconclusive
 
+The smallest detectable slowdown (`mde`) is the limit that is missed with 10 %: below `high`, so that where it
+is above T nothing is called unchanged.
+
 What each look may spend of these chances is in `sequential.py`.
 """
 
@@ -116,7 +119,7 @@ def _compare(
         current=_geometric_mean(current),
         slowdown=slowdown,
         threshold=limit,
-        mde=worse.detectable(_level(BETA, worse, len(current), policy), POWER),
+        mde=worse.detectable(POWER),
     )
 
 

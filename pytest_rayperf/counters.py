@@ -21,8 +21,8 @@ import shutil
 import sys
 import threading
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,6 +166,29 @@ def _find_sink(job: str) -> Sink | None:
     folder = _session_folder() / _folder_name(token.decode(), context.get_node_id())
     # The worker's id, not the process's: containers may share the folder, and number their processes alike.
     return Sink(folder / context.get_worker_id())
+
+
+@contextmanager
+def counting_into(sink: Any) -> Iterator[None]:
+    """While it is open, what this process counts goes to `sink`, and into no round; nowhere, if it is None.
+
+    Args:
+        sink: has `append` and `append_record`, as a `Sink` has.
+    """
+    global _known
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        yield  # then nothing is counted
+        return
+    job = ray.get_runtime_context().get_job_id()
+    with _lock:
+        before = _known
+        _known = (job, sink)
+    try:
+        yield
+    finally:
+        with _lock:
+            _known = before
 
 
 def _forget() -> None:

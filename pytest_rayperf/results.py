@@ -316,7 +316,7 @@ class Comparison:
     slowdown: Interval
     threshold: float
     mde: float
-    """Smallest slowdown that would have been told from none with 90 % power, given the noise met."""
+    """Smallest slowdown that these rounds would have shown with 90 % power, given the noise met."""
     since: str | None = None
     """What it was compared with, where that is not the recent sessions or the round beside it."""
 

@@ -72,13 +72,16 @@ class LogEstimate:
         """The estimate of 1 / ratio."""
         return replace(self, value=-self.value)
 
-    def detectable(self, alpha: float, power: float) -> float:
-        """Smallest ratio above 1 that would be told from 1 with probability `power`, by a test of `alpha`.
+    def detectable(self, power: float) -> float:
+        """Smallest slowdown, 1 or more, that these figures would have shown with probability `power`.
 
-        exp((q(alpha) + q(1 - power)) * standard error): the usual smallest detectable effect (Cohen,
-        "Statistical Power Analysis", 1988, ch. 2), which does not depend on the ratio that was seen.
+        Were the ratio that large, an estimate above the one that was seen would have come of it with that
+        probability: exp(value + q(1 - power) * standard error). (The severity of Mayo and Spanos 2006,
+        doi:10.1093/bjps/axl003. A power that leaves out what was seen says of a ratio below 1 that a slowdown
+        might have been missed, which the same figures rule out: Hoenig and Heisey 2001,
+        doi:10.1198/000313001300339897.)
         """
-        return _exp((self._quantile(alpha) + self._quantile(1 - power)) * self.standard_error)
+        return max(1.0, _exp(self.value + self._quantile(1 - power) * self.standard_error))
 
     def _quantile(self, tail: float) -> float:
         return -float(special.stdtrit(self.df, tail))

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from types import FrameType, TracebackType
 from typing import Any
 
-from pytest_rayperf import counters
+from pytest_rayperf.counters import counting_into
 from pytest_rayperf.work.allocations import counted_numpy_bytes
 from pytest_rayperf.work.counts import (
     ALLOCATED_BYTES,
@@ -100,7 +100,7 @@ class Probe:
         with ExitStack() as stack:
             stack.enter_context(_garbage_kept())
             self._start_allocations(stack)
-            stack.enter_context(self._hearing_counts())
+            stack.enter_context(counting_into(_Ear(self)))
             _hear_audits()
             self._io = _read_io()
             if self._io is None:
@@ -160,23 +160,6 @@ class Probe:
             self._problems[ALLOCATED_BYTES] = str(error)
         else:
             self._readers[ALLOCATED_BYTES] = lambda: numpy.total + torch.bytes
-
-    @contextmanager
-    def _hearing_counts(self) -> Iterator[None]:
-        """Have what `pytest_rayperf.count` is told within this process come here, and not into a round."""
-        ray = sys.modules.get("ray")
-        if ray is None or not ray.is_initialized():
-            yield  # then it does nothing
-            return
-        job = ray.get_runtime_context().get_job_id()
-        with counters._lock:
-            before = counters._known
-            counters._known = (job, _Ear(self))  # type: ignore[assignment]
-        try:
-            yield
-        finally:
-            with counters._lock:
-                counters._known = before
 
     def _on_event(self, frame: FrameType, event: str, argument: Any) -> None:
         if event != "call":

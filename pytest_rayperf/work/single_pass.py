@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from pytest_rayperf.counters import counting_into
 from pytest_rayperf.software import software_versions
 from pytest_rayperf.work.counts import (
     FILES_OPENED,
@@ -148,10 +149,15 @@ class _Counting:
 
     def run(self, plan: PassPlan) -> dict[str, Any]:
         """A pass: `Work` as JSON's types, or why there is none."""
-        import ray
         from ray.data.context import DataContext
 
         DataContext._set_current(plan.context)
+        with counting_into(None):  # a round's counts are not of this pass: of what only warms it up neither
+            return self._run(plan)
+
+    def _run(self, plan: PassPlan) -> dict[str, Any]:
+        import ray
+
         blocks = list(plan.read_tasks) or [ray.get(reference) for reference in plan.blocks]
         if plan.blocks and not any(stage.source for stage in plan.stages):
             blocks = list(cut(blocks, plan.rows))

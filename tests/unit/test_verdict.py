@@ -44,7 +44,8 @@ class TestStatuses:
         assert verdict.ratio == pytest.approx(cpu / 0.02)
         assert verdict.ci[0] < verdict.ratio < verdict.ci[1]
         assert verdict.threshold == 1.10
-        assert verdict.mde > 1
+        assert 1 <= verdict.mde < verdict.ci[1]
+        assert (verdict.mde > 1.10) <= (status in ("regressed", "inconclusive"))
         assert not verdict.wrong
         assert verdict.reason.startswith(f"{status}: ")
 

@@ -1,0 +1,87 @@
+"""A short play of `benchmarks/gate/simulate.py`, from the recorded rounds, through the code that decides."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+GATE = Path(__file__).resolve().parents[2] / "benchmarks" / "gate"
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    monkeypatch.syspath_prepend(str(GATE))
+    import simulate
+    import traces
+
+    yield simulate, traces
+    for name in ("simulate", "traces"):
+        sys.modules.pop(name, None)
+
+
+def play(gate, noise, reference, slowdown, threshold=1.10, suites=20):
+    simulate, _ = gate
+    cell = simulate.Cell(noise, reference, slowdown, threshold)
+    return simulate.play_many((cell, suites, 1))[1]
+
+
+class TestTraces:
+    def test_there_are_300_rounds_of_four_pipelines_in_several_sessions(self, gate):
+        _, traces = gate
+        found = traces.load()
+        assert sum(len(block.rounds) for block in found.blocks) >= 300
+        assert len(found.pipelines) >= 4
+        assert {block.beside for block in found.blocks} == {"nothing", "light", "busy"}
+        assert all(len(found.sessions(kind)) >= 3 for kind in ("nothing", "light", "busy"))
+
+    def test_a_slower_round_is_slower_by_that_factor(self, gate):
+        _, traces = gate
+        one = traces.load().blocks[0].rounds[0]
+        other = traces.slower(one, 1.2)
+        assert other.cpu_seconds_per_row == pytest.approx(1.2 * one.cpu_seconds_per_row)
+        assert other.wall_seconds == pytest.approx(1.2 * one.wall_seconds)
+        assert traces.slower(one, 1) is one
+
+
+class TestSuites:
+    """Seeded: the same draws each time, so that these are facts of the code and the recorded rounds."""
+
+    @pytest.mark.parametrize("reference", ["1 session", "3 sessions", "pairs"])
+    @pytest.mark.parametrize("noise", ["nothing", "light"])
+    def test_no_change_alarms_no_suite(self, gate, noise, reference):
+        count = play(gate, noise, reference, 1.0)
+        assert count.suites == 20
+        assert count.alarmed == 0
+
+    @pytest.mark.parametrize("reference", ["3 sessions", "pairs"])
+    def test_a_large_slowdown_does_not_pass(self, gate, reference):
+        count = play(gate, "nothing", reference, 1.3)
+        assert count.statuses["unchanged"] + count.statuses["improved"] <= 0.05 * count.benchmarks
+
+    def test_pairs_find_it(self, gate):
+        count = play(gate, "nothing", "pairs", 1.3)
+        assert count.statuses["regressed"] > 0.9 * count.benchmarks
+
+    def test_what_something_else_disturbed_is_never_called_slower(self, gate):
+        count = play(gate, "busy", "3 sessions", 1.0)
+        assert count.alarmed == 0
+        assert count.statuses["inconclusive"] > 0
+
+    def test_the_same_seed_plays_the_same_suites(self, gate):
+        one, other = (play(gate, "nothing", "3 sessions", 1.05, suites=3) for _ in range(2))
+        assert (one.statuses, one.rounds) == (other.statuses, other.rounds)
+
+
+class TestLimits:
+    def test_clopper_and_pearson(self, gate):
+        simulate, _ = gate
+        assert simulate.upper_limit(0, 2000) == pytest.approx(1 - 0.05 ** (1 / 2000))
+        assert simulate.upper_limit(5, 5) == 1.0
+
+    def test_walds_test_needs_more_rounds_for_more_noise(self, gate):
+        simulate, _ = gate
+        few, many = (simulate.wald_rounds(sd, 1.0, 1.1, 0.001) for sd in (0.05, 0.2))
+        assert many == pytest.approx(16 * few, rel=0.01)
+        assert simulate.wald_rounds(0.001, 1.0, 1.1, 0.001) == 1.0
