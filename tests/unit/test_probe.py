@@ -193,6 +193,7 @@ def test_whatever_a_probe_says_nothing_raises(seconds):
     for one, other in ((THEN, now), (now, THEN), (Probe(5e-324, 5e-324), Probe(1e300, 1e300))):
         verdict = judge(rounds, SUBJECT, make_reference(probe=one), POLICY, probe=other)
         assert verdict.status == "incomparable"
+        assert "infx" not in verdict.reason
     assert settled(rounds, SUBJECT, make_reference(probe=now), POLICY) in (True, False)
 
 

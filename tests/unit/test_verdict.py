@@ -44,7 +44,7 @@ class TestStatuses:
         assert verdict.ratio == pytest.approx(cpu / 0.02)
         assert verdict.ci[0] < verdict.ratio < verdict.ci[1]
         assert verdict.threshold == 1.10
-        assert 1 <= verdict.mde < verdict.ci[1]
+        assert 1 <= verdict.mde <= max(1, verdict.ci[1])
         assert (verdict.mde > 1.10) <= (status in ("regressed", "inconclusive"))
         assert not verdict.wrong
         assert verdict.reason.startswith(f"{status}: ")
@@ -157,7 +157,7 @@ class TestRows:
         rounds = [make_round(rows=0, cpu=None), make_round(rows=others, throughput=None)]
         verdict = judge(rounds, SUBJECT, None, POLICY)
         assert (verdict.status, verdict.wrong) == ("invalid", True)
-        assert "no rows" in verdict.reason
+        assert verdict.reason == "invalid: a round gave no rows; the pipeline loses its data"
 
     @pytest.mark.parametrize("rows", [32, 63, 65, 128])
     def test_against_the_baseline(self, rows):
@@ -311,6 +311,12 @@ class TestUntimed:
         assert verdict.status == status
         times = {1: "executed once", 4: "executed 4 times"}[len(rounds)]
         assert (times in verdict.reason) == (status == "unchanged")
+
+    def test_all_of_the_rounds_after_the_first_do(self):
+        reference = make_reference(*[[make_round(156)]] * 3)
+        verdict = judge([make_round(t) for t in (156, 40, 20, 10)], SUBJECT, reference, self.UNTIMED)
+        throughput = next(c for c in verdict.comparisons if c.metric.name == "throughput")
+        assert throughput.current == pytest.approx(20)
 
     def test_a_cold_round_in_a_slow_hour_is_no_regression(self):
         """Seen in a run of an unchanged tree: CPU milliseconds a row of three sessions, and of that run."""
@@ -542,6 +548,15 @@ class TestMessage:
 
     def test_a_time_has_its_threshold_the_other_way_up(self):
         assert ", threshold 1.10;" in self.verdict().reason.splitlines()[0]
+
+    @pytest.mark.parametrize("cpu", [0.9, 1.0, 1.02, 2.5])
+    def test_whatever_the_verdict_it_knows_what_became_of_each_operator(self, cpu):
+        changes = self.verdict(self.operators(cpu)).attribution.changes
+        assert {change.operator for change in changes} == {"ReadImages", "MapBatches(Classifier)"}
+        rounds, reference = make_rounds(n=20), make_reference(*[make_rounds(n=20)] * 6)
+        verdict = judge(rounds, SUBJECT, reference, POLICY)
+        assert verdict.status == "unchanged"
+        assert [change.share for change in verdict.attribution.changes] == [0.0]
 
     def test_a_new_operator(self):
         now = (*self.operators(1.0), Operator("Repartition", cpu_s=2.0))
