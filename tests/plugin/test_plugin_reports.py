@@ -15,7 +15,7 @@ BENCHMARK = [
 ]  # fmt: skip
 
 
-MORE = ["latency", "nodes", "work", "work_problem", "profile", "disturbed", "repeated"]
+MORE = ["latency", "nodes", "work", "work_problem", "profile", "probe", "disturbed", "repeated"]
 
 
 def test_the_json_report_holds_its_contract(project, images):
@@ -121,7 +121,7 @@ def test_an_interrupted_run_says_what_it_measured(project):
     assert [path.name for path in project.baselines()] == ["it.first.json"]
     assert [path.name for path in project.baseline().parent.iterdir()] == ["it.first.json"]
     assert (project.path / "closed").exists()  # the session's fixtures were finalized
-    assert project.run("--rayperf", "-k", "first").ret == 0
+    assert project.run("--rayperf", "--rayperf-max-rounds=3", "-k", "first").ret == 0  # short of the script's
 
 
 def test_an_interrupted_duel_says_what_it_measured(project):

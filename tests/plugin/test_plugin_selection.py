@@ -190,6 +190,7 @@ DEFAULTS = {
     "--rayperf": "",
     "--rayperf-gate": "",
     "--rayperf-strict": "",
+    "--rayperf-fail-on-improvement": "",
     "--rayperf-update-baselines": "",
     "--rayperf-profile": "quick (default",
     "--rayperf-images": "profile's number",
