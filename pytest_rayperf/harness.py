@@ -417,6 +417,7 @@ class RayPerf:
     ) -> None:
         schedule = self._schedule(policy, warm_ups)
         before = self._record.probe()
+        self._conclusions.probe = _probed(before, before)  # as far as it is known while rounds are measured
         try:
             measure(
                 pipelines,
@@ -433,8 +434,7 @@ class RayPerf:
         except BaseException as error:
             release(error)
             raise
-        around = Probe(before, self._record.probe())
-        contest.probe = self._conclusions.probe = None if around.seconds is None else around
+        contest.probe = self._conclusions.probe = _probed(before, self._record.probe())
 
     def _measure_duel(
         self,
@@ -468,3 +468,8 @@ def _with_rounds(policy: Policy, rounds: int | None) -> Policy:
     if rounds < 1:
         raise UsageInTestError(f"rayperf: rounds={rounds}: at least 1 is needed")
     return replace(policy, looks=(min(rounds, policy.looks[-1]),))
+
+
+def _probed(before: float, after: float) -> Probe | None:
+    probe = Probe(before, after)
+    return None if probe.seconds is None else probe
