@@ -1,82 +1,45 @@
-"""How often the gate would be wrong here: its verdicts, played on pairs of rounds measured here. Pure.
+"""Whether the gate is fit for its threshold here, by what it makes of pairs measured here. Pure.
 
 A condition is a slowdown that was put in (or nothing), and rounds with it, each measured beside one of the
-plain pipeline. A play is a run of the gate: pairs drawn with replacement from the measured ones, one after
-the other, until the code that decides (`verdict.settled_pairs`, `verdict.judge_pairs`) says that it is
-settled (the bootstrap: Efron 1979, doi:10.1214/aos/1176344552). Same against same is played with either
-round of a pair as the reference, by chance: that makes its true ratio 1 and leaves the noise as it was.
-
-What a play cannot know: the difference between sessions, which is in the comparison with a stored baseline
-and not in a pair; and noise that did not come up in the rounds that were measured.
+plain pipeline. The gate is played on them (`playing.py`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count
 
-import numpy as np
-from scipy import stats
-
-from pytest_rayperf.policy import NOISE, Policy
-from pytest_rayperf.results import REUSED, THROUGHPUT, Interval, Metric, Operator, Round
+from pytest_rayperf.playing import Pair, Played, lean, percent, play, scaled
+from pytest_rayperf.policy import NOISE, Policy, look_schedule
+from pytest_rayperf.results import THROUGHPUT, Interval, Metric
 from pytest_rayperf.statistics import paired_ratio
-from pytest_rayperf.verdict import judge_pairs, settled_pairs
-
-Pair = tuple[Round, Round]
-"""A round of the plain pipeline, and the one beside it."""
 
 PLAYS = 2000
 """A rate of 0 among so many is below 0.2 %, one of 90 % known to 1.4 points (95 %)."""
 
-SEARCH_PLAYS = 200
-"""For each slowdown that is tried in the search for the smallest that is found: 90 % known to 5 points."""
+SEARCH_PLAYS = 300
+"""For each slowdown that is tried in the search for the smallest that is found: 90 % known to 4 points."""
 
 FEWEST_PAIRS = 6
 """Of a condition. Fewer say next to nothing of the noise."""
 
 FOUND = 0.9
-"""The rate at which a slowdown of the threshold squared must be found: `policy.POWER`, in practice."""
+"""The share of the plays in which the gate must find a slowdown of the threshold squared, of each kind that
+can be put in by measure: as far above the threshold as that is above 1. (A slowdown of just the threshold is
+found as seldom as a false alarm is raised.) Of a kind that cannot, and is larger, it must find what was put
+in."""
 
 LARGEST = 10.0
 """No larger slowdown is tried."""
 
-_SEED = 20261124
-_STEPS = 6  # of the search, each halving the bracket: from 21 % to 0.3 %
+SAME = "same"
 
-
-@dataclass(frozen=True)
-class Rate:
-    """A share, 0 to 1, and its 95 % interval by Clopper and Pearson (1934, doi:10.1093/biomet/26.4.404)."""
-
-    hits: int
-    of: int
-    low: float
-    high: float
-
-    @property
-    def share(self) -> float:
-        """Hits of all."""
-        return self.hits / self.of
-
-
-def rate(hits: int, of: int) -> Rate:
-    """`hits` among `of` independent tries, at least one."""
-    low = 0.0 if hits == 0 else float(stats.beta.ppf(0.025, hits, of - hits + 1))
-    high = 1.0 if hits == of else float(stats.beta.ppf(0.975, hits + 1, of - hits))
-    return Rate(hits, of, low, high)
-
-
-@dataclass(frozen=True)
-class Played:
-    """What came of the plays of one condition. `rounds`: median, 5 % and 95 % of the pairs until settled."""
-
-    regressed: Rate
-    passed: Rate
-    """Called unchanged or improved."""
-    rounds: tuple[float, float, float]
+_STEPS = 5  # of the search, each halving the bracket: from 10 % to 0.3 % for a threshold of 1.10
+_TOLERANCE = 1.01  # what the search's own noise may add
+_HARDLY = 1.02  # a slowdown of less cannot be made larger: what is of it, and what of the noise?
+_MORE_ROUNDS = (6, 10, 20, 40, 80)
 
 
 @dataclass(frozen=True)
@@ -103,9 +66,6 @@ class Condition:
         return self.name == SAME
 
 
-SAME = "same"
-
-
 @dataclass(frozen=True)
 class Finding:
     """What the gate makes of one condition.
@@ -116,7 +76,8 @@ class Finding:
         played: None where there were too few pairs.
         findable: the smallest slowdown of this kind that would be found in 90 % of the plays; None for same
             against same, and where none up to tenfold would.
-        judged: whether the gate is held to it: same against same, and what is as slow as it was to be.
+        judged: whether the gate is held to it: not to a slowdown that hid behind other work, nor to a model
+            load that costs little here.
         problem: why the gate is not fit; empty where it is, or is not held to it.
     """
 
@@ -139,17 +100,21 @@ def examine(condition: Condition, policy: Policy, plays: int = PLAYS) -> Finding
     slowdown = measured_slowdown(condition)
     if len(condition.pairs) < FEWEST_PAIRS or slowdown is None:
         return Finding(condition, slowdown, None, None, judged=False)
-    pairs = [(_lean(then), _lean(now)) for then, now in condition.pairs]
-    played = play(pairs, policy, plays, swap=condition.is_same)
-    finding = Finding(condition, slowdown, played, None, judged=True)
+    condition = replace(condition, pairs=tuple((lean(then), lean(now)) for then, now in condition.pairs))
+    played = play(condition.pairs, policy, plays, swap=condition.is_same)
     if condition.is_same:
-        return replace(finding, problem=_alarms(played, policy))
-    finding = replace(finding, findable=smallest_found(condition, pairs, policy, slowdown.ratio))
-    wanted = policy.max_slowdown**2
-    held = slowdown.high >= policy.max_slowdown if condition.wanted else slowdown.ratio >= wanted
-    if not held or played.regressed.share >= FOUND:
-        return replace(finding, judged=held)
-    return replace(finding, problem=_misses(finding, played, policy))
+        return Finding(condition, slowdown, played, None, judged=True, problem=_alarms(played, policy))
+    squared = policy.max_slowdown**2
+    # Neither what did not come through, nor a load that is not that slow.
+    judged = slowdown.high >= policy.max_slowdown
+    judged = judged and (condition.wanted is not None or slowdown.ratio >= squared)
+    finds = _finder(condition, slowdown.ratio)
+    findable = smallest_found(finds, policy)
+    finding = Finding(condition, slowdown, played, findable, judged)
+    must = squared if condition.wanted else slowdown.ratio
+    if not judged or (findable is not None and findable <= must * _TOLERANCE):
+        return finding
+    return replace(finding, problem=_misses(finding, played, must, finds, policy))
 
 
 def measured_slowdown(condition: Condition) -> Interval | None:
@@ -164,68 +129,41 @@ def measured_slowdown(condition: Condition) -> Interval | None:
     return ratio if condition.metric.better == "lower" else ratio.inverse
 
 
-def play(pairs: Sequence[Pair], policy: Policy, plays: int, *, swap: bool = False) -> Played:
-    """Run the gate `plays` times on pairs drawn from these; the same draws for the same arguments.
-
-    Args:
-        pairs: at least one.
-        policy: the run's.
-        plays: at least 1.
-        swap: whether either round of a pair may be the reference.
-    """
-    generator = np.random.default_rng([_SEED, swap])
-    statuses, lasts = [], []
-    most = policy.looks[-1]
-    for _ in range(plays):
-        drawn = [pairs[i] for i in generator.integers(0, len(pairs), most)]
-        if swap:
-            turned = generator.integers(0, 2, most)
-            drawn = [pair[::-1] if turn else pair for pair, turn in zip(drawn, turned, strict=True)]
-        then, now = zip(*drawn, strict=True)
-        last = next((n for n in policy.looks if settled_pairs(then[:n], now[:n], policy)), most)
-        statuses.append(judge_pairs(then[:last], now[:last], policy).status)
-        lasts.append(last)
-    passed = sum(status in ("unchanged", "improved") for status in statuses)
-    median, low, high = (float(np.percentile(lasts, q)) for q in (50, 5, 95))
-    return Played(rate(statuses.count("regressed"), plays), rate(passed, plays), (median, low, high))
+Finder = Callable[[float, Policy], bool]
+"""Whether a slowdown of a kind is found in 90 % of the plays with a policy."""
 
 
-def smallest_found(
-    condition: Condition, pairs: Sequence[Pair], policy: Policy, slowdown: float
-) -> float | None:
-    """The smallest slowdown of this kind that is found in 90 % of the plays, to some 1 %.
-
-    The measured one is made larger or smaller, as a power of each of its ratios; the noise stays.
-
-    Args:
-        condition: which kind it is.
-        pairs: its rounds.
-        policy: the run's.
-        slowdown: as measured. None is given back for one that hardly shows, for it cannot be scaled.
-    """
-    if slowdown < 1.02:
-        return None
+def _finder(condition: Condition, slowdown: float) -> Finder:
+    """Of the condition's kind. The measured slowdown is made larger or smaller, as a power of each of its
+    ratios; the noise stays. None is found of one that hardly shows, for it cannot be scaled."""
     in_wall = measured_slowdown(replace(condition, metric=THROUGHPUT))
+    wall = 1.0 if in_wall is None else max(1.0, in_wall.ratio)
+    # Of waiting the CPU time is left alone: what seems to have changed in it is noise.
+    cpu = 1.0 if condition.metric == THROUGHPUT else slowdown
 
-    def is_found(wanted: float) -> bool:
+    def finds(wanted: float, policy: Policy) -> bool:
+        if slowdown < _HARDLY:
+            return False
         power = math.log(wanted) / math.log(slowdown) - 1
-        # CPU time is scaled where the slowdown is one of CPU time; else what it seems to change is noise.
-        cpu = 1.0 if condition.metric == THROUGHPUT else slowdown**power
-        factor = 1.0 if in_wall is None else max(1.0, in_wall.ratio) ** power
-        scaled = [(then, _scaled(now, cpu, factor)) for then, now in pairs]
-        return play(scaled, policy, SEARCH_PLAYS).regressed.share >= FOUND
+        pairs = [(then, scaled(now, cpu**power, wall**power)) for then, now in condition.pairs]
+        return play(pairs, policy, SEARCH_PLAYS).regressed.share >= FOUND
 
+    return finds
+
+
+def smallest_found(finds: Finder, policy: Policy) -> float | None:
+    """The smallest slowdown that `finds` finds, to some 1 %; None where there is none up to tenfold."""
     low = policy.max_slowdown
     for step in count(2):
         high = policy.max_slowdown**step
         if high > LARGEST:
             return None
-        if is_found(high):
+        if finds(high, policy):
             break
         low = high
     for _ in range(_STEPS):
         middle = math.sqrt(low * high)
-        low, high = (low, middle) if is_found(middle) else (middle, high)
+        low, high = (low, middle) if finds(middle, policy) else (middle, high)
     return high
 
 
@@ -245,50 +183,36 @@ def _alarms(played: Played, policy: Policy) -> str:
     )
 
 
-def _misses(finding: Finding, played: Played, policy: Policy) -> str:
+def _misses(finding: Finding, played: Played, must: float, finds: Finder, policy: Policy) -> str:
     condition, slowdown = finding.condition, finding.slowdown
     shown = "" if slowdown is None else f" of {slowdown.ratio:.2f}x [{slowdown.low:.2f}, {slowdown.high:.2f}]"
     text = (
         f"{condition.name}: a slowdown{shown} in {condition.metric.name} was found in "
-        f"{percent(played.regressed)} of runs, {FOUND:.0%} are needed; "
+        f"{percent(played.regressed)} of runs; {FOUND:.0%} of those of {must:.2f}x must be, and "
     )
     if finding.findable is None:
-        return f"{text}none up to {LARGEST:g}x would be found here"
-    return f"{text}found here is one of {finding.findable:.2f}x or more{_mend(finding.findable, policy)}"
+        return f"{text}none up to {LARGEST:g}x is here"
+    mends = _mends(finding.findable, must, finds, policy)
+    would = f"; what would do, played on the same rounds: {' or '.join(mends)}" if mends else ""
+    return f"{text}here they are from {finding.findable:.2f}x on{would}"
 
 
-def _mend(findable: float, policy: Policy) -> str:
-    """Which options would do, by the margin above the threshold that is needed: as 1 / sqrt(rounds)."""
-    margin, threshold = math.log(findable / policy.max_slowdown), math.log(policy.max_slowdown)
-    if margin <= threshold:
-        return ""
-    higher = math.ceil(100 * math.exp(margin)) / 100
-    rounds = math.ceil(policy.looks[-1] * (margin / threshold) ** 2)
-    return f"; what would help, by estimate: --rayperf-max-slowdown {higher:.2f}, or --rayperf-max-rounds {rounds}"
-
-
-def percent(found: Rate) -> str:
-    """`97.1 % [96.3, 97.8]`."""
-    return f"{100 * found.share:.3g} % [{100 * found.low:.3g}, {100 * found.high:.3g}]"
-
-
-def _lean(round_: Round) -> Round:
-    """What the gate reads of a round, and no more: plays are many."""
-    cpu = round_.cpu_seconds_per_row
-    reused = round_.figures.get(REUSED.name)
-    return Round(
-        rows=round_.rows,
-        wall_seconds=round_.wall_seconds,
-        operators=() if cpu is None else (Operator("pipeline", cpu_s=cpu * round_.rows),),
-        peak_worker_memory=round_.peak_worker_memory,
-        figures={} if reused is None else {REUSED.name: reused},
-    )
-
-
-def _scaled(round_: Round, cpu: float, wall: float) -> Round:
-    """A round with so many times the CPU and wall time."""
-    operators = tuple(replace(o, cpu_s=o.cpu_s and o.cpu_s * cpu) for o in round_.operators)
-    return replace(round_, wall_seconds=round_.wall_seconds * wall, operators=operators)
+def _mends(findable: float, must: float, finds: Finder, policy: Policy) -> list[str]:
+    """Options that would make it fit: each was tried."""
+    mends = []
+    most = policy.looks[-1]
+    for rounds in (n for n in _MORE_ROUNDS if n > policy.looks[0]):
+        if finds(must, replace(policy, looks=look_schedule(rounds, most))):
+            beyond = f" --rayperf-max-rounds {rounds}" if rounds > most else ""
+            mends.append(f"--rayperf-min-rounds {rounds}{beyond}")
+            break
+    # What is needed above the threshold must fit between it and its square.
+    threshold = findable / policy.max_slowdown
+    for higher in (math.ceil(100 * threshold * more) / 100 for more in (1.0, 1.05, 1.1, 1.2)):
+        if finds(higher**2, replace(policy, max_slowdown=higher)):
+            mends.append(f"--rayperf-max-slowdown {higher:.2f}")
+            break
+    return mends
 
 
 @dataclass(frozen=True)
@@ -301,6 +225,8 @@ class Selftest:
         policy: that the gate was played with.
         findings: one a condition, same against same first; fewer where it was interrupted.
         ended: why it was ended early; empty where it was not.
+        udf: that the slowdowns were put into; empty where there was none.
+        disturbed: why rounds were disturbed, one entry for each that was.
     """
 
     id: str
@@ -308,6 +234,8 @@ class Selftest:
     policy: Policy
     findings: tuple[Finding, ...]
     ended: str = ""
+    udf: str = ""
+    disturbed: tuple[str, ...] = ()
 
     @property
     def status(self) -> str:

@@ -217,6 +217,8 @@ class Selftester:
             policy=self._policy,
             findings=tuple(examine(condition, self._policy, plays) for condition in conditions),
             ended=ended,
+            udf=slowdowns[0].fault.udf if slowdowns else "",
+            disturbed=tuple(r.disturbed for own in samples.rounds.values() for r in own if r.disturbed),
         )
         self._record.selftests.append(found)
         return found
@@ -242,10 +244,9 @@ def _pairs(rounds: Mapping[str, Sequence[Round]], beside: str, name: str) -> tup
 
 def _in_words(fault: Fault, pairs: Sequence[tuple[Round, Round]]) -> str:
     if fault.kind != "model load":
-        return f"{1000 * fault.seconds:.3g} ms a batch of {fault.udf}"
+        return f"{1000 * fault.seconds:.3g} ms"
     loads = sum(
         now.counters.get("model_loads", 0) - then.counters.get("model_loads", 0) for then, now in pairs
     )
     calls = sum(call.udf == fault.udf for _, now in pairs for call in now.calls)
-    every = "a batch" if loads >= calls else f"at {loads} of {calls} batches"
-    return f"a load {every} of {fault.udf}"
+    return "" if loads >= calls else f"{loads} of {calls}"
