@@ -18,7 +18,7 @@ import numpy as np
 from scipy import stats
 
 from pytest_rayperf.policy import Policy
-from pytest_rayperf.results import REUSED, Operator, Round
+from pytest_rayperf.results import CPU_PER_ROW, REUSED, Round
 from pytest_rayperf.verdict import judge_pairs, settled_pairs
 
 Pair = tuple[Round, Round]
@@ -91,19 +91,25 @@ def play(pairs: Sequence[Pair], policy: Policy, plays: int, *, swap: bool = Fals
 
 
 def lean(round_: Round) -> Round:
-    """What the gate reads of a round, and no more: plays are many."""
+    """What the gate reads of a round, and no more: plays are many.
+
+    CPU seconds are a figure of its own here, and no operator's: nobody asks a play where it comes from.
+    """
     cpu = round_.cpu_seconds_per_row
-    reused = round_.figures.get(REUSED.name)
+    figures = {} if cpu is None else {CPU_PER_ROW.name: cpu}
+    if REUSED.name in round_.figures:
+        figures[REUSED.name] = round_.figures[REUSED.name]
     return Round(
         rows=round_.rows,
         wall_seconds=round_.wall_seconds,
-        operators=() if cpu is None else (Operator("pipeline", cpu_s=cpu * round_.rows),),
         peak_worker_memory=round_.peak_worker_memory,
-        figures={} if reused is None else {REUSED.name: reused},
+        figures=figures,
     )
 
 
 def scaled(round_: Round, cpu: float, wall: float) -> Round:
-    """A round with so many times the CPU and wall time."""
-    operators = tuple(replace(o, cpu_s=o.cpu_s and o.cpu_s * cpu) for o in round_.operators)
-    return replace(round_, wall_seconds=round_.wall_seconds * wall, operators=operators)
+    """A lean round with so many times the CPU and wall time."""
+    figures = {
+        name: value * (cpu if name == CPU_PER_ROW.name else 1.0) for name, value in round_.figures.items()
+    }
+    return replace(round_, wall_seconds=round_.wall_seconds * wall, figures=figures)

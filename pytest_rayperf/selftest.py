@@ -89,13 +89,14 @@ class Finding:
     problem: str = ""
 
 
-def examine(condition: Condition, policy: Policy, plays: int = PLAYS) -> Finding:
+def examine(condition: Condition, policy: Policy, plays: int, *, search: bool = True) -> Finding:
     """Play the gate on a condition, and say whether it is fit.
 
     Args:
         condition: as measured.
         policy: the run's.
         plays: how many, at least 1.
+        search: whether the smallest slowdown that is found is looked for; else only false alarms are judged.
     """
     slowdown = measured_slowdown(condition)
     if len(condition.pairs) < FEWEST_PAIRS or slowdown is None:
@@ -104,6 +105,8 @@ def examine(condition: Condition, policy: Policy, plays: int = PLAYS) -> Finding
     played = play(condition.pairs, policy, plays, swap=condition.is_same)
     if condition.is_same:
         return Finding(condition, slowdown, played, None, judged=True, problem=_alarms(played, policy))
+    if not search:
+        return Finding(condition, slowdown, played, None, judged=False)
     squared = policy.max_slowdown**2
     # Neither what did not come through, nor a load that is not that slow.
     judged = slowdown.high >= policy.max_slowdown
@@ -240,22 +243,22 @@ class Selftest:
     @property
     def status(self) -> str:
         """`fit`, `not fit`, or `inconclusive`: too little was measured, or nothing could be put in."""
+        if self.ended:
+            return "inconclusive"
         if any(finding.problem for finding in self.findings):
             return "not fit"
         judged = [finding for finding in self.findings if finding.judged]
         same = any(finding.condition.is_same for finding in judged)
-        return "fit" if same and len(judged) > 1 and not self.ended else "inconclusive"
+        return "fit" if same and len(judged) > 1 else "inconclusive"
 
     @property
     def reason(self) -> str:
         """What was found, a line each."""
         threshold = f"for a threshold of {self.policy.max_slowdown:g}"
-        problems = [finding.problem for finding in self.findings if finding.problem]
-        if problems:
-            lines = [f"not fit {threshold}: {problem}" for problem in problems]
-            return "\n".join(
-                [*lines, "longer rounds, or a machine that does nothing else, would help as well"]
-            )
-        if self.status == "fit":
+        status = self.status
+        if status == "inconclusive":
+            return f"inconclusive: {self.ended or 'nothing that was put in slowed the pipeline'}"
+        if status == "fit":
             return f"fit {threshold}"
-        return f"inconclusive: {self.ended or 'nothing that was put in slowed the pipeline'}"
+        lines = [f"not fit {threshold}: {finding.problem}" for finding in self.findings if finding.problem]
+        return "\n".join([*lines, "longer rounds, or a machine that does nothing else, would help as well"])

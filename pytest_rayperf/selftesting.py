@@ -104,13 +104,13 @@ class Selftester:
             if not ended:
                 self._turns(pipeline, slowdowns, samples, after_round)
                 ended = self._too_few(samples)
-            found = self._conclude(samples, slowdowns, ended, selftest.PLAYS)
+            found = self._conclude(samples, slowdowns, ended)
         except Exception as error:
             release(error)
             raise
         except BaseException as error:  # Ctrl-C: what was measured is printed
             release(error)
-            self._conclude(samples, slowdowns, "interrupted", INTERRUPTED_PLAYS)
+            self._conclude(samples, slowdowns, "interrupted", interrupted=True)
             raise
         if found.status != "fit":
             raise GateFailure(found.reason)
@@ -207,15 +207,21 @@ class Selftester:
             f"{FEWEST_PAIRS} are needed; give it more, or fewer rows a round (--rayperf-images)"
         )
 
-    def _conclude(self, samples: Samples, slowdowns: Sequence[_Slowdown], ended: str, plays: int) -> Selftest:
-        progress = Progress(self._item.name, 0, 0, 0.0, (), apart="playing the gate on what was measured")
-        self._on_progress(self._item, progress, self._shown)
-        conditions = _conditions(samples.rounds, slowdowns)
+    def _conclude(
+        self, samples: Samples, slowdowns: Sequence[_Slowdown], ended: str, *, interrupted: bool = False
+    ) -> Selftest:
+        """Play the gate on what there is, and record what comes of it; soon, if the user is waiting."""
+        findings = []
+        for condition in _conditions(samples.rounds, slowdowns):
+            apart = f"playing the gate on what was measured ({condition.name})"
+            self._on_progress(self._item, Progress(self._item.name, 0, 0, 0.0, (), apart=apart), self._shown)
+            plays = INTERRUPTED_PLAYS if interrupted else selftest.PLAYS
+            findings.append(examine(condition, self._policy, plays, search=not interrupted))
         found = Selftest(
             id=self._item.id,
             name=self._item.name,
             policy=self._policy,
-            findings=tuple(examine(condition, self._policy, plays) for condition in conditions),
+            findings=tuple(findings),
             ended=ended,
             udf=slowdowns[0].fault.udf if slowdowns else "",
             disturbed=tuple(r.disturbed for own in samples.rounds.values() for r in own if r.disturbed),

@@ -96,8 +96,9 @@ def _rounds(played: Played) -> str:
 def _findable(finding: Finding) -> str:
     if finding.condition.is_same or finding.played is None:
         return _MISSING
-    text = "none" if finding.findable is None else f"{finding.findable:.2f}x"
-    return text if finding.judged else f"({text})"
+    if finding.findable is None:
+        return "none" if finding.judged else _MISSING
+    return f"{finding.findable:.2f}x" if finding.judged else f"({finding.findable:.2f}x)"
 
 
 def to_json(one: Selftest) -> dict[str, Any]:

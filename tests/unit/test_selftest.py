@@ -152,7 +152,7 @@ class TestExamine:
     def test_a_noisy_machine_is_not(self):
         finding = examine(condition(1.21, 0.2), POLICY, PLAYS)
         assert finding.judged
-        assert finding.findable > 1.3
+        assert finding.findable > 1.25
         assert finding.problem.startswith("CPU: a slowdown of ")
         assert "90% of those of 1.21x must be" in finding.problem
         assert f"from {finding.findable:.2f}x on" in finding.problem
@@ -206,6 +206,11 @@ class TestExamine:
         finding = examine(condition(1.21, n=n), POLICY, PLAYS)
         assert (finding.played, finding.judged, finding.problem) == (None, False, "")
 
+    def test_without_a_search_there_are_rates_and_no_judgement(self):
+        finding = examine(condition(1.3, 0.02), POLICY, 10, search=False)
+        assert finding.played.regressed.of == 10
+        assert (finding.findable, finding.judged, finding.problem) == (None, False, "")
+
     def test_what_hid_is_not_judged(self):
         hid = examine(condition(1.0, 0.02), POLICY, PLAYS)
         assert (hid.judged, hid.problem) == (False, "")
@@ -257,7 +262,7 @@ class TestFalseAlarms:
     def test_more_than_its_share_or_than_alpha(self, monkeypatch, hits, of, comparisons, fits):
         played = Played(rate(hits, of), rate(of - hits, of), (3, 3, 3))
         monkeypatch.setattr(selftest, "play", lambda *args, **more: played)
-        finding = examine(same(), replace(POLICY, comparisons=comparisons))
+        finding = examine(same(), replace(POLICY, comparisons=comparisons), of)
         assert finding.judged
         assert (finding.problem == "") is fits
         if not fits:
@@ -291,4 +296,5 @@ class TestStatus:
         assert of().status == "inconclusive"
         assert of(self.found).status == "inconclusive"  # nothing of false alarms
         assert of(self.good, self.hid).reason.endswith("nothing that was put in slowed the pipeline")
-        assert of(self.good, self.found, ended="interrupted").reason == "inconclusive: interrupted"
+        for findings in ((self.good, self.found), (self.good, self.bad)):
+            assert of(*findings, ended="interrupted").reason == "inconclusive: interrupted"
