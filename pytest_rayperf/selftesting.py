@@ -250,9 +250,9 @@ def _pairs(rounds: Mapping[str, Sequence[Round]], beside: str, name: str) -> tup
 
 def _in_words(fault: Fault, pairs: Sequence[tuple[Round, Round]]) -> str:
     if fault.kind != "model load":
-        return f"{1000 * fault.seconds:.3g} ms"
+        return f"{fault.seconds:.2f} s" if fault.seconds >= 1 else f"{1000 * fault.seconds:.3g} ms"
     loads = sum(
         now.counters.get("model_loads", 0) - then.counters.get("model_loads", 0) for then, now in pairs
     )
     calls = sum(call.udf == fault.udf for _, now in pairs for call in now.calls)
-    return "" if loads >= calls else f"{loads} of {calls}"
+    return "" if loads >= calls else f"at {loads / calls:.0%}"

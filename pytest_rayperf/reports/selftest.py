@@ -85,7 +85,9 @@ def _slowdown(finding: Finding) -> str:
     slowdown = finding.slowdown
     if slowdown is None:
         return _MISSING
-    return f"{slowdown.ratio:.2f}x [{slowdown.low:.2f}, {slowdown.high:.2f}] {metric}"
+    digits = 2 if slowdown.high < 10 else 1
+    ratio, low, high = (f"{x:.{digits}f}" for x in (slowdown.ratio, slowdown.low, slowdown.high))
+    return f"{ratio}x [{low}, {high}] {metric}"
 
 
 def _rounds(played: Played) -> str:
