@@ -16,14 +16,16 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_rayperf.faults import PutIn
 from pytest_rayperf.instrumenting import Purpose, instrumented, name_of
 
 
 @dataclass
 class _Naming:
-    """Of one block: which names it has given."""
+    """Of one block: which names it has given. Where there is `only` one name, the others are left alone."""
 
     purpose: Purpose
+    only: str | None = None
     given: Counter[str] = field(default_factory=Counter)
 
     def __call__(self, udf: Any) -> Any:
@@ -32,8 +34,11 @@ class _Naming:
         name = name_of(udf)
         self.given[name] += 1
         times = self.given[name]
+        name = name if times == 1 else f"{name}#{times}"
+        if self.only not in (None, name):
+            return udf
         try:
-            return instrumented(udf, name if times == 1 else f"{name}#{times}", self.purpose)
+            return instrumented(udf, name, self.purpose)
         except TypeError:
             # It can be neither subclassed nor copied, or has no `__call__` of its own (Ray's TorchInference):
             # it runs as it is, and has no latency.
@@ -42,6 +47,9 @@ class _Naming:
 
 _naming: ContextVar[_Naming | None] = ContextVar("rayperf_naming", default=None)
 """Of the block that this thread is in. Another thread's pipelines are not those that are measured."""
+
+_putting_in: ContextVar[_Naming | None] = ContextVar("rayperf_putting_in", default=None)
+"""The same, of a block that puts a fault in. What is timed around it has the fault in its time."""
 
 _lock = threading.Lock()
 _open_blocks = 0
@@ -59,12 +67,32 @@ def instrumented_batches(purpose: Purpose = "time") -> Iterator[None]:
     It stands in the call's stack: a warning that Ray attributes to the caller of `map_batches` names this
     file. What is executed needs the block no more; datasets made in it stay instrumented.
     """
+    with _within(_naming, _Naming(purpose)):
+        yield
+
+
+@contextmanager
+def faulty_batches(fault: PutIn, udf: str) -> Iterator[None]:
+    """While it is open, `map_batches` puts `fault` into the UDF of that name, if called in this thread.
+
+    It may be within a block that times, and the other way round.
+
+    Args:
+        fault: as `FaultWatch` takes it.
+        udf: a name that `instrumented_batches` gives, numbers and all.
+    """
+    with _within(_putting_in, _Naming(fault, udf)):
+        yield
+
+
+@contextmanager
+def _within(variable: ContextVar[_Naming | None], naming: _Naming) -> Iterator[None]:
     _replace()
-    token = _naming.set(_Naming(purpose))
+    token = variable.set(naming)
     try:
         yield
     finally:
-        _naming.reset(token)
+        variable.reset(token)
         _restore()
 
 
@@ -97,7 +125,8 @@ def _restore() -> None:
 def _naming_first(map_batches: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(map_batches)
     def named(self: Any, fn: Any, *args: Any, **kwargs: Any) -> Any:
-        naming = _naming.get()
-        return map_batches(self, fn if naming is None else naming(fn), *args, **kwargs)
+        for naming in (_putting_in.get(), _naming.get()):
+            fn = fn if naming is None else naming(fn)
+        return map_batches(self, fn, *args, **kwargs)
 
     return named

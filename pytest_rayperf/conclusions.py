@@ -76,7 +76,7 @@ class Conclusions:
 
     def settled(self, side: Side, rounds: Sequence[Round], policy: Policy) -> bool:
         """Whether measuring on is pointless."""
-        return settled(rounds, self._item.subject, side.reference, policy)
+        return settled(rounds, self._item.subject, side.reference, policy, self.probe)
 
     def judge(
         self,

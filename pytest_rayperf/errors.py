@@ -27,5 +27,16 @@ class UsageInTestError(RayperfError):
     """A test uses the `rayperf` fixture in a way that it does not allow."""
 
 
+class NotSelftested(RayperfError):
+    """A test that a self-test of the gate leaves out; the text says why."""
+
+
+class SelftestDone(BaseException):
+    """The gate was tested with a test's pipeline, and is fit: what the test asks of its results is not asked.
+
+    No `Exception`, so that no test catches it.
+    """
+
+
 class GateFailure(RayperfError):
     """The verdict fails the test; the text is the report, one line a metric."""

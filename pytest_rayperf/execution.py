@@ -28,10 +28,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_rayperf.batches import instrumented_batches
+from pytest_rayperf.batches import faulty_batches, instrumented_batches
 from pytest_rayperf.cluster import Cluster
 from pytest_rayperf.counters import CountsLostError, Taken
 from pytest_rayperf.errors import PipelineError
+from pytest_rayperf.faults import Fault
 from pytest_rayperf.instrumenting import CALL
 from pytest_rayperf.latency import calls_of
 from pytest_rayperf.measurement import Execution, Outputs, Pipeline, Spoiled
@@ -55,6 +56,7 @@ from pytest_rayperf.watch import Watch
 from pytest_rayperf.work.counts import Work, WorkUncountable
 
 if TYPE_CHECKING:
+    from pytest_rayperf.models.classifier import Classifier
     from pytest_rayperf.work.single_pass import KeptProcess
 
 _REPORTED_AS = {"cpu_seconds": WORKER_CPU.name, "total_peak_memory": WORKERS_MEMORY.name}
@@ -69,6 +71,7 @@ class RayExecutor:
         make_watch: gives what looks on while a round runs; asked anew when the cluster was started anew.
         warn: hears what makes figures doubtful.
         clock: seconds, monotonic.
+        model: gives the run's model, for the self-test to load.
     """
 
     def __init__(
@@ -77,7 +80,9 @@ class RayExecutor:
         make_watch: Callable[[], Watch],
         warn: Callable[[str], None],
         clock: Callable[[], float] = perf_counter,
+        model: Callable[[], Classifier] | None = None,
     ) -> None:
+        self._model = model
         self._cluster = cluster
         self._make_watch = make_watch
         self._warn = warn
@@ -182,6 +187,19 @@ class RayExecutor:
         gc.collect()
         self._cluster.wait_until_idle()
         return profile_pipeline(pipeline, folder, slug, self._cluster.tally)
+
+    def slowed(self, pipeline: Pipeline, fault: Fault) -> Pipeline:
+        """The same pipeline, with a known slowdown put into one of its UDFs of `map_batches`."""
+        name = checkpoint = ""
+        if fault.kind == "model load" and self._model is not None:
+            model = self._model()
+            name, checkpoint = model.name, model.checkpoint
+
+        def run() -> Any:
+            with faulty_batches((fault.kind, fault.seconds, name, checkpoint), fault.udf):
+                return pipeline()
+
+        return run
 
     def close(self) -> None:
         """End what was started for counting."""

@@ -114,8 +114,11 @@ def _rayperf_executor(request: pytest.FixtureRequest, ray_cluster: Cluster) -> I
     from pytest_rayperf.execution import RayExecutor
     from pytest_rayperf.watch import watch_over
 
-    warn = _resources(request).record().warn
-    executor = RayExecutor(ray_cluster, lambda: watch_over(ray_cluster), warn)
+    resources = _resources(request)
+    warn = resources.record().warn
+    executor = RayExecutor(
+        ray_cluster, lambda: watch_over(ray_cluster), warn, model=lambda: resources.classifier()
+    )
     yield executor
     executor.close()
 

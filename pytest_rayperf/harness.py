@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
+from typing import NoReturn
 
 from pytest_rayperf.conclusions import Conclusions, Item, Side
 from pytest_rayperf.contest import Contest, SweepLimit
 from pytest_rayperf.duels import duel_verdict, ladder_of, sweep_of
-from pytest_rayperf.errors import GateFailure, UsageInTestError
+from pytest_rayperf.errors import GateFailure, NotSelftested, UsageInTestError
 from pytest_rayperf.expectations import Expectations
 from pytest_rayperf.instrumenting import Udf, instrument
 from pytest_rayperf.measurement import (
@@ -37,6 +38,7 @@ from pytest_rayperf.results import (
     Variant,
     Verdict,
 )
+from pytest_rayperf.selftesting import Selftester
 from pytest_rayperf.session import RunRecord
 from pytest_rayperf.work.counts import Work
 from pytest_rayperf.wrong import below_floor, outputs_wrong, unexpected_rows, unmeasured
@@ -93,6 +95,8 @@ class RayPerf:
             rounds: how many, within --rayperf-max-rounds; by default as many as the verdict needs.
         """
         self._use_once()
+        if self._record.options.selftest:
+            self._selftest(pipeline, expected_rows)
         policy = _with_rounds(self._record.policy(self._item.limits), rounds)
         conclusions, name = self._conclusions, self._item.name
         side = conclusions.side(self._item.variant)
@@ -157,6 +161,9 @@ class RayPerf:
         """
         self._use_once()
         variant = self._item.variant
+        if self._record.options.selftest:
+            self._not_selftested("its anti-pattern is there to be slow", variant == "antipattern")
+            self._selftest(fix, expected_rows, after_round and (lambda: after_round("fix")))
         reported: tuple[Variant, ...] = (variant,) if variant else VARIANTS
         policy = _with_rounds(self._record.policy(self._item.limits, benchmarks=len(reported)), rounds)
         if not timed:
@@ -231,6 +238,9 @@ class RayPerf:
         self._use_once()
         if len(rungs) < 2:
             raise UsageInTestError("rayperf.ladder needs two rungs or more: the worst pipeline and its mends")
+        if self._record.options.selftest:
+            name = list(rungs)[-1]
+            self._selftest(rungs[name], expected_rows, after_round and (lambda: after_round(name)))
         policy = _with_rounds(self._record.policy(self._item.limits), rounds)
         last = list(rungs)[-1]
         conclusions = self._conclusions
@@ -283,6 +293,7 @@ class RayPerf:
         self._use_once()
         if len(settings) < 2:
             raise UsageInTestError("rayperf.sweep needs two settings or more")
+        self._not_selftested("a sweep has no verdict")
         policy = self._record.policy(self._item.limits)
         contest = Contest({name: f"{self._item.name} {name}" for name in settings}, tuple(outputs or ()))
         limit = SweepLimit(list(settings))
@@ -363,8 +374,22 @@ class RayPerf:
         """
         self._expectations().is_silent(pipeline, expected_rows)
 
+    def _selftest(
+        self,
+        pipeline: Pipeline,
+        expected_rows: int | None,
+        after_round: Callable[[], Inspection | None] | None = None,
+    ) -> NoReturn:
+        tester = Selftester(self._item, self._record, self._executor, self._on_progress)
+        tester.run(pipeline, expected_rows, after_round or (lambda: None))
+
+    def _not_selftested(self, reason: str, applies: bool = True) -> None:
+        if self._record.options.selftest and applies:
+            raise NotSelftested(f"--rayperf-selftest: {reason}")
+
     def _expectations(self) -> Expectations:
         self._use_once()
+        self._not_selftested("what is expected of this pipeline is no speed")
         return Expectations(self._execute_once, self._conclusions.conclude)
 
     def _execute_once(self, pipeline: Pipeline) -> Execution:
@@ -417,6 +442,7 @@ class RayPerf:
     ) -> None:
         schedule = self._schedule(policy, warm_ups)
         before = self._record.probe()
+        self._conclusions.probe = _probed(before, before)  # as far as it is known while rounds are measured
         try:
             measure(
                 pipelines,
@@ -433,8 +459,7 @@ class RayPerf:
         except BaseException as error:
             release(error)
             raise
-        around = Probe(before, self._record.probe())
-        contest.probe = self._conclusions.probe = None if around.seconds is None else around
+        contest.probe = self._conclusions.probe = _probed(before, self._record.probe())
 
     def _measure_duel(
         self,
@@ -468,3 +493,8 @@ def _with_rounds(policy: Policy, rounds: int | None) -> Policy:
     if rounds < 1:
         raise UsageInTestError(f"rayperf: rounds={rounds}: at least 1 is needed")
     return replace(policy, looks=(min(rounds, policy.looks[-1]),))
+
+
+def _probed(before: float, after: float) -> Probe | None:
+    probe = Probe(before, after)
+    return None if probe.seconds is None else probe

@@ -20,11 +20,12 @@ from time import perf_counter_ns
 from typing import Any, Literal, Protocol, TypeVar
 
 from pytest_rayperf.counters import record
+from pytest_rayperf.faults import PutIn
 
 Udf = TypeVar("Udf", bound=Callable[..., Any])
 
-Purpose = Literal["time", "profile"]
-"""What is done around a call: it is timed, or a profiler looks at its stack."""
+Purpose = Literal["time", "profile"] | PutIn
+"""What is done around a call: it is timed, or a profiler looks at its stack, or the self-test slows it."""
 
 CALL = "call"
 """The kind of a timed call's record: name, nanoseconds, rows (or None), whether it failed."""
@@ -120,7 +121,7 @@ def _instance(udf: Any, name: str, purpose: Purpose) -> Any:
 
 def _function(function: Any, name: str, purpose: Purpose, batch_at: int) -> Any:
     """A wrapper of the same kind: plain, generator, coroutine or asynchronous generator function."""
-    mark = f"__rayperf_{purpose}__"
+    mark = f"__rayperf_{purpose if isinstance(purpose, str) else 'fault'}__"
     if getattr(function, mark, False):
         return function
     # No name of this module may be used inside a wrapper: Ray sends what it uses along, by name.
@@ -219,6 +220,10 @@ class _Stopwatch:
 
 
 def _watch(name: str, purpose: Purpose, batch_at: int, args: tuple[Any, ...]) -> Watch:
+    if isinstance(purpose, tuple):
+        from pytest_rayperf.faults import FaultWatch
+
+        return FaultWatch(*purpose)
     if purpose == "profile":
         from pytest_rayperf.profiling import StackWatch
 

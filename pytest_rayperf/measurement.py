@@ -11,6 +11,7 @@ from types import FrameType, ModuleType
 from typing import Any, Protocol
 
 from pytest_rayperf.errors import WorkersLostError
+from pytest_rayperf.faults import Fault
 from pytest_rayperf.results import Profile, Round
 from pytest_rayperf.work.counts import Work
 
@@ -86,6 +87,10 @@ class Executor(Protocol):
         """
         ...
 
+    def slowed(self, pipeline: Pipeline, fault: Fault) -> Pipeline:
+        """The same pipeline, with a known slowdown put into one of its UDFs."""
+        ...
+
     def shipping(self, modules: Iterable[ModuleType]) -> AbstractContextManager[None]:
         """While it is open, pipelines may use functions of these modules, which workers cannot import."""
         ...
@@ -103,6 +108,7 @@ class Schedule:
         spares: how many spoiled rounds of a variant are measured again. What is disturbed after that counts,
             and says so.
         timed: whether the rounds' times matter; else those that were only disturbed are not spoiled.
+        keep_outputs: whether the first outputs of several pipelines are kept, to be compared.
     """
 
     looks: tuple[int, ...]
@@ -110,6 +116,7 @@ class Schedule:
     warm_ups: int = 1
     spares: int = 3
     timed: bool = True
+    keep_outputs: bool = True
 
 
 @dataclass
@@ -212,7 +219,7 @@ def measure(
             samples.repeated.pop(name, None)
             return None
 
-    compare = len(pipelines) > 1
+    compare = len(pipelines) > 1 and schedule.keep_outputs
     budget = schedule.max_seconds * len(pipelines)
 
     def unspoiled(name: str, number: int, keep_outputs: bool) -> Execution | None:

@@ -47,6 +47,7 @@ class Options:
     address: str | None
     baselines: Path
     update_baselines: bool
+    selftest: bool
     max_slowdown: float
     alpha: float
     min_rounds: int
@@ -71,6 +72,10 @@ _FLAGS = {
         "With --rayperf-gate: improved fails as well, for a baseline that is stale hides the next slowdown."
     ),
     "update-baselines": "Add this run to the baselines, and fail nothing for being slower.",
+    "selftest": (
+        "Test the gate itself: same against same, and with known slowdowns put into each pipeline. Fails "
+        "where it would be wrong too often on this machine. Takes minutes a test: choose some with -k."
+    ),
     "profile-udf": (
         "Execute each pipeline once more, untimed, and write a flame graph of each UDF and Ray's timeline to "
         "the folder rayperf-profiles, beside the JSON report where there is one."
@@ -191,6 +196,7 @@ def read_options(config: pytest.Config) -> Options:
         address=read.text("address"),
         baselines=read.path("baselines") or project_root(config) / "baselines",
         update_baselines=_switch(config, "update-baselines"),
+        selftest=_switch(config, "selftest"),
         max_slowdown=read.number(
             "max-slowdown", float, 1.10, lambda x: 1 < x <= 100, "a factor above 1, such as 1.10"
         ),
@@ -223,6 +229,12 @@ def _check_together(config: pytest.Config, options: Options, read: _Values) -> N
             f"{read.where('update-baselines')}: cannot go with {read.where('gate')}: one accepts what the "
             "other checks; drop one of them"
         )
+    for other in ("gate", "update-baselines"):
+        if options.selftest and _switch(config, other):
+            raise ConfigurationError(
+                f"{read.where('selftest')}: cannot go with {read.where(other)}: a self-test compares "
+                "nothing with a baseline; drop one of them"
+            )
     workers = getattr(config.option, "numprocesses", None)
     if not options.active:
         return

@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from pytest_rayperf.errors import ConfigurationError, GateFailure, RayperfError
+from pytest_rayperf.errors import (
+    ConfigurationError,
+    GateFailure,
+    NotSelftested,
+    RayperfError,
+    SelftestDone,
+)
 from pytest_rayperf.feed import ReplayTimer
 from pytest_rayperf.fixtures import (
     _rayperf_executor,
@@ -82,6 +88,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(skip)
         return
     others = [item for item in items if not is_performance_test(item)]
+    config.stash[resources_key].collected = len(items) - len(others)  # -k and -m choose after this
     if others:
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if is_performance_test(item)]
@@ -103,6 +110,10 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Turn the core's errors into pytest's."""
     try:
         return (yield)
+    except SelftestDone:
+        return None
+    except NotSelftested as reason:
+        raise pytest.skip.Exception(str(reason), _use_item_location=True) from None
     except GateFailure as failure:
         raise pytest.fail.Exception(str(failure), pytrace=False) from None
     except RayperfError as error:
@@ -188,6 +199,8 @@ class _ActivePlugin:
         if not self._resources.record.cache_info().currsize:
             return
         record = self._resources.record()
+        if record.selftests:
+            _write_selftests(terminalreporter, self._resources)
         if record.benchmarks:
             _write_summary(terminalreporter, self._resources)
         for name in self._gone():
@@ -234,6 +247,14 @@ def _write_summary(terminal: pytest.TerminalReporter, resources: Resources) -> N
     for name in resources.record().accepted:
         terminal.write_line(f"baseline written: {name}")
     terminal.write_line(report.closing(run))
+
+
+def _write_selftests(terminal: pytest.TerminalReporter, resources: Resources) -> None:
+    from pytest_rayperf.reports import selftest as report
+
+    terminal.section("rayperf self-test")
+    for line in report.lines(resources.run()):
+        terminal.write_line(line)
 
 
 def _quieten_pytest_benchmark(config: pytest.Config) -> None:

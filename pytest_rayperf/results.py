@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from pytest_rayperf.selftest import Selftest
     from pytest_rayperf.work.counts import Work
 
 Direction = Literal["higher", "lower"]
@@ -519,4 +520,5 @@ class Run:
     duels: tuple[Duel, ...] = ()
     ladders: tuple[Ladder, ...] = ()
     sweeps: tuple[Sweep, ...] = ()
+    selftests: tuple[Selftest, ...] = ()
     warnings: tuple[str, ...] = field(default=())

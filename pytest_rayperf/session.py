@@ -25,6 +25,7 @@ from pytest_rayperf.results import (
     Sweep,
     Verdict,
 )
+from pytest_rayperf.selftest import Selftest
 
 _FAILING_UNDER_GATE: frozenset[Status] = frozenset({"no-baseline", "incomparable"})
 
@@ -64,6 +65,7 @@ class RunRecord:
         self.duels: list[Duel] = []
         self.ladders: list[Ladder] = []
         self.sweeps: list[Sweep] = []
+        self.selftests: list[Selftest] = []
         self.accepted: list[str] = []
         self.notes: list[str] = []
         self.selected = 1
@@ -197,6 +199,7 @@ class RunRecord:
             duels=tuple(self.duels),
             ladders=tuple(self.ladders),
             sweeps=tuple(self.sweeps),
+            selftests=tuple(self.selftests),
             warnings=tuple(self.notes),
         )
 

@@ -6,7 +6,6 @@ trusted; the gated metrics with noise, surest first (`comparing.py`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -18,20 +17,18 @@ from pytest_rayperf.comparing import (
     sessions_may_decide,
 )
 from pytest_rayperf.exact import judge_counters, judge_work
-from pytest_rayperf.policy import GATED, PROBE_LIMIT, Policy
+from pytest_rayperf.policy import GATED, Policy
 from pytest_rayperf.reasons import BESIDE, OLDEST, against, creeping, describe, explain
 from pytest_rayperf.reference import Reference, ReferenceSession
 from pytest_rayperf.results import (
-    PEAK_MEMORY,
-    REUSED,
     Attribution,
     Comparison,
-    Metric,
     Probe,
     Round,
     Subject,
     Verdict,
 )
+from pytest_rayperf.series import figures_of, other_machine, series_of
 from pytest_rayperf.targets import missed_target
 from pytest_rayperf.work.counts import Work
 
@@ -79,10 +76,10 @@ def judge(
     disturbed = next((r.disturbed for r in warm if r.disturbed), None)
     if disturbed is not None and policy.timed:
         return missed or Verdict("inconclusive", _doubtful(rounds, disturbed))
-    other = _other_machine(probe, reference)
+    other = other_machine(probe, reference)
     comparisons: tuple[Comparison, ...] = ()
     if disturbed is None and other is None:
-        comparisons = _comparisons(warm, reference, policy)
+        comparisons = _comparisons(warm, reference, policy, probe)
     if missed is not None:
         return missed
     found = attribute(warm, [r for s in reference.recent for r in s.rounds])
@@ -111,6 +108,7 @@ def settled(
     subject: Subject,
     reference: Reference | None,
     policy: Policy,
+    probe: Probe | None = None,
 ) -> bool:
     """Whether measuring on is pointless: the verdict is certain, or unlikely to be within the last look."""
     if reference is None or reference.subject != subject or _rows_differ(rounds):
@@ -118,7 +116,7 @@ def settled(
     if judge_counters(rounds, reference) is not None or missed_target(rounds, policy) is not None:
         return True
     warm = _warm(rounds, policy)
-    comparisons = () if any(r.disturbed for r in warm) else _comparisons(warm, reference, policy)
+    comparisons = () if any(r.disturbed for r in warm) else _comparisons(warm, reference, policy, probe)
     if any(c.status == "regressed" for c in comparisons):
         # An untimed benchmark's one round had no warm-up: slow, it is a reason to measure on.
         return policy.timed
@@ -129,8 +127,10 @@ def settled(
         return True
     old, new = _shares(policy) if reference.anchor else (policy, policy)
     then, share = (reference.recent, new) if speaker.since is None else (reference.anchor, old)
-    sessions, current = _series(speaker.metric, warm, then)
-    return not sessions_may_decide(speaker.metric, sessions, current, share)
+    series = series_of(speaker.metric, warm, then, probe)
+    return not sessions_may_decide(
+        speaker.metric, series.sessions, series.current, share, probed=series.probed
+    )
 
 
 def judge_pairs(reference: Sequence[Round], current: Sequence[Round], policy: Policy) -> Verdict:
@@ -171,7 +171,7 @@ def settled_pairs(reference: Sequence[Round], current: Sequence[Round], policy: 
     if any(c.status == "regressed" for c in comparisons) or comparisons[0].status != "inconclusive":
         return True
     surest = comparisons[0].metric
-    then, now = (_figures(surest, rounds) for rounds in _partners(reference, current))
+    then, now = (figures_of(surest, rounds) for rounds in _partners(reference, current))
     return not pairs_may_decide(surest, then, now, policy)
 
 
@@ -252,46 +252,15 @@ def _subject_change(reference: Reference, subject: Subject) -> str:
     )
 
 
-def _series(
-    metric: Metric, rounds: Sequence[Round], reference: Sequence[ReferenceSession]
-) -> tuple[list[list[float]], list[float]]:
-    sessions = [_figures(metric, s.rounds) for s in reference]
-    return [s for s in sessions if s], _figures(metric, rounds)
-
-
-def _figures(metric: Metric, rounds: Sequence[Round]) -> list[float]:
-    """The metric in those rounds; none at all if any round lacks it, for the rest would be a selection."""
-    if metric == PEAK_MEMORY and any(r.metric(REUSED.name) for r in rounds):
-        return []  # what earlier tests had those workers import is in it
-    figures = [r.metric(metric.name) for r in rounds]
-    usable = [f for f in figures if f is not None and math.isfinite(f) and f > 0]
-    return usable if len(usable) == len(figures) else []
-
-
-def _other_machine(probe: Probe | None, reference: Reference) -> str | None:
-    """Why times cannot be compared, where this machine does fixed work so much faster or slower."""
-    then = [math.log(seconds) for s in reference.recent if s.probe and (seconds := s.probe.seconds)]
-    now = probe.seconds if probe else None
-    if now is None or not then:
-        return None
-    apart = math.log(now) - math.fsum(then) / len(then)
-    if abs(apart) <= math.log(PROBE_LIMIT):
-        return None
-    factor = math.exp(min(apart, 700.0))
-    return (
-        f"incomparable: for fixed work this machine takes {factor:.2f}x the CPU time that it took when "
-        f"{reference.name} was recorded (limit {PROBE_LIMIT:g}x either way): its times are another "
-        "machine's; the counters are equal; record it here with --rayperf-update-baselines"
-    )
-
-
-def _comparisons(rounds: Sequence[Round], reference: Reference, policy: Policy) -> tuple[Comparison, ...]:
+def _comparisons(
+    rounds: Sequence[Round], reference: Reference, policy: Policy, probe: Probe | None
+) -> tuple[Comparison, ...]:
     """With the recent sessions, surest metric first, and then with the oldest, where they are others."""
     if not reference.anchor:
-        return _compared(rounds, reference.recent, policy)
+        return _compared(rounds, reference.recent, policy, probe)
     old, new = _shares(policy)
-    crept = [replace(c, since=OLDEST) for c in _compared(rounds, reference.anchor, old)[:1]]
-    return (*_compared(rounds, reference.recent, new), *crept)
+    crept = [replace(c, since=OLDEST) for c in _compared(rounds, reference.anchor, old, probe)[:1]]
+    return (*_compared(rounds, reference.recent, new, probe), *crept)
 
 
 def _shares(policy: Policy) -> tuple[Policy, Policy]:
@@ -301,14 +270,14 @@ def _shares(policy: Policy) -> tuple[Policy, Policy]:
 
 
 def _compared(
-    rounds: Sequence[Round], sessions: Sequence[ReferenceSession], policy: Policy
+    rounds: Sequence[Round], sessions: Sequence[ReferenceSession], policy: Policy, probe: Probe | None
 ) -> tuple[Comparison, ...]:
-    compared = []
-    for metric in GATED:
-        then, current = _series(metric, rounds, sessions)
-        if then and current:
-            compared.append(compare_sessions(metric, then, current, policy))
-    return tuple(compared)
+    found = [(metric, series_of(metric, rounds, sessions, probe)) for metric in GATED]
+    return tuple(
+        compare_sessions(metric, series.sessions, series.current, policy, probed=series.probed)
+        for metric, series in found
+        if series
+    )
 
 
 def _paired_comparisons(
@@ -317,7 +286,7 @@ def _paired_comparisons(
     sides = _partners(reference, current)
     compared = []
     for metric in GATED:
-        then, now = (_figures(metric, rounds) for rounds in sides)
+        then, now = (figures_of(metric, rounds) for rounds in sides)
         if then and now:
             compared.append(compare_pairs(metric, then, now, policy))
     return tuple(compared)

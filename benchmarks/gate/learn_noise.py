@@ -16,7 +16,7 @@ import statistics
 import sys
 from collections.abc import Sequence
 
-from traces import Block, load
+from traces import Block, Traces, load
 
 METRICS = ("cpu_seconds_per_row", "wall_seconds")
 
@@ -33,7 +33,12 @@ def split(blocks: Sequence[Sequence[float]]) -> tuple[float, float, float]:
 
 def probed(block: Block) -> float:
     """The probe's CPU seconds around the block."""
-    return math.sqrt(block.probe_before_s * block.probe_after_s)
+    return block.probe.seconds or 1.0
+
+
+def of_session(traces: Traces, block: Block) -> float:
+    """The mean of all probes of the block's session: eight, spread over its minutes."""
+    return statistics.fmean(probed(b) for b in traces.blocks if b.session == block.session)
 
 
 def main() -> int:
@@ -43,15 +48,19 @@ def main() -> int:
     traces = load()
     table = []
     for kinds in (("nothing",), ("light",), ("busy",), ("nothing", "light")):
-        for metric in METRICS:
+        for metric in METRICS if len(traces.sessions(*kinds)) > 1 else ():
             parts = []
-            divided = []
+            divided, divided_by_session = [], []
             for pipeline in traces.pipelines:
                 own = [b for b in traces.blocks if b.pipeline == pipeline and b.beside in kinds]
                 parts.append(split([[r.metric(metric) or 1 for r in b.rounds] for b in own]))
                 divided.append(split([[(r.metric(metric) or 1) / probed(b) for r in b.rounds] for b in own]))
+                divided_by_session.append(
+                    split([[(r.metric(metric) or 1) / of_session(traces, b) for r in b.rounds] for b in own])
+                )
             pooled = [math.sqrt(statistics.fmean(p[i] ** 2 for p in parts)) for i in range(3)]
             by_probe = math.sqrt(statistics.fmean(p[1] ** 2 for p in divided))
+            by_session = math.sqrt(statistics.fmean(p[1] ** 2 for p in divided_by_session))
             table.append(
                 {
                     "beside": " and ".join(kinds),
@@ -60,7 +69,8 @@ def main() -> int:
                     "rounds, sd": f"{pooled[0]:.1%}",
                     "means of sessions, sd": f"{pooled[1]:.1%}",
                     "between sessions, sd": f"{pooled[2]:.1%}",
-                    "means divided by the probe, sd": f"{by_probe:.1%}",
+                    "... divided by the probe around them": f"{by_probe:.1%}",
+                    "... by all of the session's probes": f"{by_session:.1%}",
                 }
             )
     print(tabulate(table, headers="keys", tablefmt="github"))

@@ -25,7 +25,7 @@ from traces import slower
 
 from pytest_rayperf.policy import Policy
 from pytest_rayperf.reference import Reference, ReferenceSession
-from pytest_rayperf.results import Round
+from pytest_rayperf.results import Probe, Round
 from pytest_rayperf.verdict import judge, settled
 
 SLOWDOWNS = (1.0, 1.05, 1.10, 1.20)
@@ -50,14 +50,16 @@ def play(task: tuple[str, int, int, int]) -> Tally:
         red: dict[tuple[str, str, float], int] = defaultdict(int)
         for index in range(BENCHMARKS):
             pipeline = traces.pipelines[index % len(traces.pipelines)]
-            then = [
-                drawn(traces.block(others[i % len(others)], pipeline).rounds, ROUNDS, generator)
-                for i in range(SESSIONS)
+            blocks = [traces.block(others[i % len(others)], pipeline) for i in range(SESSIONS)]
+            sessions_of = [
+                ReferenceSession(tuple(drawn(block.rounds, ROUNDS, generator)), probe=block.probe)
+                for block in blocks
             ]
-            plain = drawn(traces.block(own, pipeline).rounds, CURRENT, generator)
+            this = traces.block(own, pipeline)
+            plain = drawn(this.rounds, CURRENT, generator)
             for slowdown in SLOWDOWNS:
                 now = [slower(r, slowdown) for r in plain]
-                for name, metric, is_red, rounds in judged(then, now, resamples):
+                for name, metric, is_red, rounds in judged(sessions_of, now, this.probe, resamples):
                     key = (name, metric, slowdown)
                     red[key] += is_red
                     tally[key][2] += 1
@@ -68,25 +70,25 @@ def play(task: tuple[str, int, int, int]) -> Tally:
     return dict(tally)
 
 
-def judged(then: list[list[Round]], now: list[Round], resamples: int) -> list[tuple[str, str, bool, int]]:
+def judged(
+    then: list[ReferenceSession], now: list[Round], probe: Probe, resamples: int
+) -> list[tuple[str, str, bool, int]]:
     """What every rule says of one benchmark: its name, the metric, whether it is red, the rounds it took."""
     found = []
     for metric in METRICS:
-        reference = np.array([r.metric(metric) for session in then for r in session])
+        reference = np.array([r.metric(metric) for session in then for r in session.rounds])
         current = np.array([r.metric(metric) for r in now])
         for peer in _peers(resamples):
             is_red = bool(peer.fails(reference, current[: peer.rounds]))
             found.append((peer.name, metric, is_red, peer.rounds))
-    reference_of_ours = Reference(
-        "recorded.json", SUBJECT, tuple(ReferenceSession(tuple(session)) for session in then)
-    )
+    stored = Reference("recorded.json", SUBJECT, tuple(then))
     for threshold in OURS:
         policy = Policy(max_slowdown=threshold, comparisons=BENCHMARKS)
         last = next(
-            (n for n in policy.looks if settled(now[:n], SUBJECT, reference_of_ours, policy)),
+            (n for n in policy.looks if settled(now[:n], SUBJECT, stored, policy, probe)),
             policy.looks[-1],
         )
-        status = judge(now[:last], SUBJECT, reference_of_ours, policy).status
+        status = judge(now[:last], SUBJECT, stored, policy, probe=probe).status
         found.append((f"ours, threshold {threshold:.2f}", "both", status == "regressed", last))
     return found
 

@@ -124,18 +124,18 @@ def with_baseline(
     blocks: Sequence[Block], own: Block, factor: float, policy: Policy, generator: np.random.Generator
 ) -> tuple[Verdict, int, Verdict]:
     """The verdict against a stored baseline, its rounds, and the verdict of all 20 rounds."""
-    reference = Reference(
-        "recorded.json",
-        SUBJECT,
-        tuple(ReferenceSession(tuple(drawn(b.rounds, RECORDED_ROUNDS, generator))) for b in blocks),
+    sessions = (
+        ReferenceSession(tuple(drawn(b.rounds, RECORDED_ROUNDS, generator)), probe=b.probe) for b in blocks
     )
+    reference = Reference("recorded.json", SUBJECT, tuple(sessions))
     rounds = [slower(r, factor) for r in drawn(own.rounds, policy.looks[-1], generator)]
     last = next(
-        (n for n in policy.looks if settled(rounds[:n], SUBJECT, reference, policy)), policy.looks[-1]
+        (n for n in policy.looks if settled(rounds[:n], SUBJECT, reference, policy, own.probe)),
+        policy.looks[-1],
     )
     once = replace(policy, looks=(policy.looks[-1],))
-    verdict = judge(rounds[:last], SUBJECT, reference, policy)
-    return verdict, last, judge(rounds, SUBJECT, reference, once)
+    verdict = judge(rounds[:last], SUBJECT, reference, policy, probe=own.probe)
+    return verdict, last, judge(rounds, SUBJECT, reference, once, probe=own.probe)
 
 
 def with_pairs(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pytest_rayperf.results import Operator, Round
+from pytest_rayperf.results import Operator, Probe, Round
 
 FOLDER = Path(__file__).resolve().parents[2] / "tests" / "data" / "noise"
 
@@ -21,8 +21,7 @@ class Block:
     beside: str
     pipeline: str
     rounds: tuple[Round, ...]
-    probe_before_s: float
-    probe_after_s: float
+    probe: Probe
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,8 @@ def load(folder: Path = FOLDER) -> Traces:
         data = json.loads(path.read_text())
         for block in data["blocks"]:
             rounds = tuple(_round(one) for one in block["rounds"])
-            before, after = block["probe_before_s"], block["probe_after_s"]
-            blocks.append(Block(path.stem, data["beside"], block["pipeline"], rounds, before, after))
+            probe = Probe(block["probe_before_s"], block["probe_after_s"])
+            blocks.append(Block(path.stem, data["beside"], block["pipeline"], rounds, probe))
         duets[path.stem] = data["duets"]
     return Traces(tuple(blocks), duets)
 

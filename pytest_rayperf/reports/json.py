@@ -10,6 +10,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from pytest_rayperf.latency import latencies
+from pytest_rayperf.reports import selftest
 from pytest_rayperf.results import (
     METRICS,
     STATUSES,
@@ -48,6 +49,7 @@ def render(run: Run) -> str:
         "duels": [_duel(duel) for duel in run.duels],
         "ladders": [_ladder(ladder) for ladder in run.ladders],
         "sweeps": [_sweep(sweep) for sweep in run.sweeps],
+        "selftest": [selftest.to_json(one) for one in run.selftests],
         "summary": summary(run),
         "warnings": list(run.warnings),
     }

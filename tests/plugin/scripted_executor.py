@@ -15,7 +15,7 @@ import pytest
 
 from pytest_rayperf.measurement import Execution
 from pytest_rayperf.resources import resources_key
-from pytest_rayperf.results import Operator, Profile, Round
+from pytest_rayperf.results import Call, Operator, Profile, Round
 from pytest_rayperf.work.counts import OperatorWork, Work, WorkUncountable
 
 DEFAULTS = {
@@ -29,6 +29,9 @@ DEFAULTS = {
     "figures": {},
     "raises": None,
     "error": "ValueError",  # of which type is what it raises
+    "calls": 0,  # of its UDF, Classify
+    "load_seconds": 0.05,  # of CPU time; what loading the model costs
+    "hides": False,  # whether what is put in hides behind other work
     "work": None,  # counter -> amount for 32 rows; None cannot be counted
     "interrupt_at": None,  # the how manieth execution is interrupted
 }
@@ -54,6 +57,7 @@ class ScriptedExecutor:
             raise KeyboardInterrupt
         if plan["raises"]:
             raise vars(builtins)[plan["error"]](plan["raises"])
+        put_in(plan)
         noise = Random(earlier)
         rows = plan["rows"]
         on_rows(rows // 2)
@@ -68,6 +72,7 @@ class ScriptedExecutor:
             counters=plan["counters"],
             peak_worker_memory=plan["memory"],
             figures=plan["figures"],
+            calls=(Call("Classify", 0.1, 8),) * plan["calls"],
         )
         outputs = plan["outputs"] if keep_outputs else None
         return Execution(round_, outputs and {name: np.array(values) for name, values in outputs.items()})
@@ -80,6 +85,10 @@ class ScriptedExecutor:
         if plan["work"] is None:
             raise WorkUncountable("the script has no work")
         return Work((OperatorWork("MapBatches(Classify)", 32, {}, plan["work"], {}),), {"ray": "2.60"})
+
+    def slowed(self, pipeline, fault):
+        assert fault.udf == "Classify"
+        return lambda: {**pipeline(), "fault": fault}
 
     def profile(self, pipeline, folder, slug):
         folder.mkdir(exist_ok=True)
@@ -102,6 +111,20 @@ def scripted_probe(folder):
     with log.open("a") as file:
         file.write("probe\n")
     return plan[done % len(plan)] if isinstance(plan, list) else plan
+
+
+def put_in(plan):
+    fault = plan.get("fault")
+    if fault is None or plan["hides"]:
+        return
+    load = fault.kind == "model load"
+    seconds = plan["calls"] * (plan["load_seconds"] if load else fault.seconds)
+    plan["seconds"] += seconds
+    if load:
+        plan["counters"] = {"model_loads": plan["counters"].get("model_loads", 0) + plan["calls"]}
+    if fault.kind != "waiting":
+        operator = "MapBatches(Classify)"
+        plan["cpu"] = {**plan["cpu"], operator: plan["cpu"][operator] + seconds / plan["rows"]}
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,9 @@ def test_bad_value_in_the_ini_file(project, name, value, mend):
     assert project.refused() == f"ini option {twin} {value!r}: {mend}"
 
 
-@pytest.mark.parametrize("twin", ["rayperf", "rayperf_gate", "rayperf_strict", "rayperf_update_baselines"])
+@pytest.mark.parametrize(
+    "twin", ["rayperf", "rayperf_gate", "rayperf_strict", "rayperf_update_baselines", "rayperf_selftest"]
+)
 def test_bad_switch_in_the_ini_file(project, twin):
     project.ini(f"{twin} = maybe")
     project.tests()
@@ -75,6 +77,16 @@ def test_empty_value(project, name):
         (
             ["--rayperf-min-rounds=21"],
             "--rayperf-min-rounds 21: must not be above --rayperf-max-rounds 20",
+        ),
+        (
+            ["--rayperf-selftest", "--rayperf-gate"],
+            "--rayperf-selftest: cannot go with --rayperf-gate: a self-test compares nothing with a "
+            "baseline; drop one of them",
+        ),
+        (
+            ["--rayperf-selftest", "--rayperf-update-baselines"],
+            "--rayperf-selftest: cannot go with --rayperf-update-baselines: a self-test compares nothing "
+            "with a baseline; drop one of them",
         ),
         (["--rayperf-strict"], "--rayperf-strict: goes with --rayperf-gate; add that"),
         (

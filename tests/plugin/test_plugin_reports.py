@@ -8,7 +8,7 @@ import pytest
 
 KEYS = [
     "schema_version", "started_at", "duration_s", "environment", "software", "profile", "data", "model",
-    "policy", "benchmarks", "duels", "summary",
+    "policy", "benchmarks", "duels", "summary", "selftest",
 ]  # fmt: skip
 BENCHMARK = [
     "id", "antipattern", "variant", "rounds", "metrics", "counters", "operators", "verdict", "baseline"
@@ -46,6 +46,7 @@ def test_the_json_report_holds_its_contract(project, images):
     assert report["summary"]["no-baseline"] == 3
     assert sum(report["summary"].values()) == 3
 
+    assert report["selftest"] == []
     first, bad, fix = report["benchmarks"]
     for benchmark in (first, bad, fix):
         assert set(benchmark) == {*BENCHMARK, *MORE}

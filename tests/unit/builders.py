@@ -150,6 +150,7 @@ def make_options(baselines: Path = Path("baselines"), **more) -> Options:
         "address": None,
         "baselines": baselines,
         "update_baselines": False,
+        "selftest": False,
         "max_slowdown": 1.10,
         "alpha": 0.01,
         "min_rounds": 3,

@@ -117,17 +117,19 @@ class TestLimits:
         assert comparison.slowdown == worse.interval(alpha, beta)
         assert comparison.mde == worse.detectable(POWER)
 
+    def test_pairs_could_see_less_than_sessions(self):
+        assert by_sessions(1.0).mde > by_pairs(1.0).mde > 1
+        assert by_sessions(1.0, n=3).mde > by_sessions(1.0).mde
+
     @given(metrics, sessions, figures, policies)
     @LIGHT
-    def test_what_is_called_unchanged_could_have_shown_a_slowdown_of_the_threshold(
+    def test_what_is_called_unchanged_could_have_shown_the_threshold(
         self, metric, reference, current, policy
     ):
         comparison = compare_sessions(metric, reference, current, policy)
-        assert 1 <= comparison.mde <= max(1, comparison.slowdown.high)
-        assert comparison.status != "unchanged" or comparison.mde <= policy.max_slowdown
-
-    def test_more_rounds_would_have_shown_less(self):
-        assert by_sessions(1.0, n=3).mde > by_sessions(1.0, n=20).mde > by_pairs(1.0, n=20).mde > 1
+        assert comparison.mde <= max(1.0, comparison.slowdown.high)
+        if comparison.mde > comparison.threshold:
+            assert comparison.status in ("inconclusive", "regressed")
 
     @pytest.mark.parametrize("metric", [CPU_PER_ROW, THROUGHPUT], ids=lambda m: m.name)
     def test_figures_are_geometric_means_in_which_each_session_counts_the_same(self, metric):
@@ -225,7 +227,7 @@ class TestOddFigures:
             compare_pairs(CPU_PER_ROW, [1.0] * 5, rounds, POLICY),
         ]
         assert never not in {comparison.status for comparison in found}
-        assert all(c.slowdown.high / c.slowdown.low > 10 for c in found)
+        assert all(comparison.slowdown.high / comparison.slowdown.low > 10 for comparison in found)
 
     def test_unequal_counts_of_sessions_are_as_good_as_equal_ones(self):
         comparison = compare_sessions(CPU_PER_ROW, [[1.0], [1.0] * 7], [3.0] * 2, POLICY)

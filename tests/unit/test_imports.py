@@ -37,6 +37,11 @@ CORE = [
     "latency",
     "work.counts",
     "work.comparison",
+    "playing",
+    "selftest",
+    "faults",
+    "selftesting",
+    "reports.selftest",
 ]
 HEAVY = ("ray", "torch", "torchvision", "pandas", "tabulate", "pynvml")
 

@@ -75,7 +75,17 @@ class Bench:
 
         self.pipelines = {name: pipeline(name) for name in names}
 
-    def run(self, looks=(3, 6), max_seconds=1e9, warm_ups=1, settled=False, accept=True, timed=True, **more):
+    def run(
+        self,
+        looks=(3, 6),
+        max_seconds=1e9,
+        warm_ups=1,
+        settled=False,
+        accept=True,
+        timed=True,
+        keep=True,
+        **more,
+    ):
         def is_settled(samples):
             self.looked.append(samples.pairs)
             return settled(samples) if callable(settled) else settled
@@ -87,7 +97,7 @@ class Bench:
         measure(
             self.pipelines,
             self.executor,
-            Schedule(looks, max_seconds, warm_ups, timed=timed),
+            Schedule(looks, max_seconds, warm_ups, timed=timed, keep_outputs=keep),
             self.samples,
             clock=self.clock,
             settled=is_settled,
@@ -104,6 +114,14 @@ class Bench:
     @property
     def counts(self):
         return {name: len(rounds) for name, rounds in self.samples.rounds.items()}
+
+
+@pytest.mark.parametrize("warm_ups", [0, 1])
+def test_outputs_that_nobody_compares_are_not_kept(warm_ups):
+    bench = Bench().run(warm_ups=warm_ups, keep=False)
+    assert not any(kept for _, kept in bench.executor.calls)
+    assert bench.accepted == []
+    assert bench.counts == {"antipattern": 6, "fix": 6}
 
 
 class TestTakeTurns:

@@ -29,15 +29,12 @@ def clock_of(*laps):
 
 
 class TestProbe:
-    def test_is_the_median_of_the_laps(self):
-        assert probe(3, clock_of(0.5, 0.25, 0.125)) == 0.25
-        assert probe(4, clock_of(1.0, 0.5, 0.25, 0.125)) == 0.375
+    def test_is_the_mean_of_the_laps(self):
+        assert probe(3, clock_of(0.5, 0.25, 0.75)) == 0.5
+        assert probe(4, clock_of(1.0, 0.5, 0.25, 0.25)) == 0.5
 
     def test_one_lap(self):
         assert probe(1, clock_of(0.5)) == 0.5
-
-    def test_laps_that_an_interrupt_hit_are_left_out(self):
-        assert probe(5, clock_of(0.5, 0.5, 90.0, 0.5, 90.0)) == 0.5
 
     def test_the_clock_is_read_around_each_lap_and_not_around_the_first_that_warms(self):
         readings = []
@@ -50,15 +47,15 @@ class TestProbe:
         assert len(readings) == 2 * 6
 
     @pytest.mark.parametrize("laps", [0, -1])
-    def test_without_laps_there_is_no_median(self, laps):
+    def test_without_laps_there_is_no_mean(self, laps):
         with pytest.raises(ValueError, match=rf"probe\(laps={laps}\): at least 1"):
             probe(laps)
 
     def test_by_the_threads_own_clock_it_is_above_0(self):
         assert 0 < probe(3) < 10
 
-    def test_as_many_laps_as_leave_out_a_few(self):
-        assert LAPS >= 9
+    def test_enough_laps_that_a_slow_one_says_little(self):
+        assert LAPS >= 100
 
 
 class TestSeconds:
