@@ -37,7 +37,7 @@ class TestStatuses:
         assert verdict.ratio == pytest.approx(cpu / 0.02)
         assert verdict.ci[0] < verdict.ratio < verdict.ci[1]
         assert verdict.threshold == 1.10
-        assert verdict.mde > 1
+        assert verdict.mde >= 1
         assert verdict.reason.startswith(f"{status}: cpu_seconds_per_row ")
         assert not verdict.wrong
 
