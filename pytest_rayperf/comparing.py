@@ -24,12 +24,11 @@ from collections.abc import Sequence
 
 from scipy import special
 
-from pytest_rayperf.policy import BETA, NOISE, POWER, PROBED_NOISE, Policy
+from pytest_rayperf.policy import BETA, NOISE, POWER, Policy
 from pytest_rayperf.results import Comparison, Interval, Metric, Status
 from pytest_rayperf.sequential import nominal_level
 from pytest_rayperf.statistics import (
     LogEstimate,
-    Noise,
     after_pairs,
     after_rounds,
     paired_ratio,
@@ -45,8 +44,6 @@ def compare_sessions(
     sessions: Sequence[Sequence[float]],
     current: Sequence[float],
     policy: Policy,
-    *,
-    probed: bool = False,
 ) -> Comparison:
     """This session's rounds against those of earlier sessions.
 
@@ -55,12 +52,11 @@ def compare_sessions(
         sessions: for each session, its rounds' figures.
         current: the rounds' figures now.
         policy: threshold and errors.
-        probed: whether each session's figures were brought to this session's speed by the probe.
 
     Raises:
         ValueError: no figures on a side, or one that is not a finite number above 0.
     """
-    estimate = session_ratio(sessions, current, _noise(metric, probed))
+    estimate = session_ratio(sessions, current, NOISE[metric.name])
     reference = _geometric_mean([_geometric_mean(session) for session in sessions])
     return _compare(metric, estimate, reference, current, policy)
 
@@ -82,11 +78,9 @@ def sessions_may_decide(
     sessions: Sequence[Sequence[float]],
     current: Sequence[float],
     policy: Policy,
-    *,
-    probed: bool = False,
 ) -> bool:
     """Whether `compare_sessions` is likely enough to decide with the rounds that are left."""
-    noise, last = _noise(metric, probed), max(policy.looks[-1], len(current))
+    noise, last = NOISE[metric.name], max(policy.looks[-1], len(current))
     now, then = session_ratio(sessions, current, noise), after_rounds(sessions, current, noise, last)
     return _chance(metric, now, then, policy) >= LIKELY
 
@@ -139,10 +133,6 @@ def _compare(
         threshold=limit,
         mde=worse.detectable(POWER),
     )
-
-
-def _noise(metric: Metric, probed: bool) -> Noise:
-    return PROBED_NOISE[metric.name] if probed else NOISE[metric.name]
 
 
 def _worse(metric: Metric, estimate: LogEstimate) -> LogEstimate:

@@ -51,13 +51,6 @@ NOISE: Mapping[str, Noise] = {
     DRIVER_MEMORY.name: Noise(session_sd=0.1, round_sd=0.2),
 }
 
-PROBED_NOISE: Mapping[str, Noise] = {
-    # Where every session's figures were divided by the CPU seconds of the probe around them.
-    CPU_PER_ROW.name: Noise(session_sd=0.09, round_sd=0.06),
-}
-"""Only what the probe was shown to normalise (benchmarks/gate): CPU time. What waits for a disk waits no
-longer on a slower CPU."""
-
 
 @dataclass(frozen=True)
 class Policy:

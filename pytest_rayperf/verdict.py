@@ -115,6 +115,8 @@ def settled(
         return True
     if judge_counters(rounds, reference) is not None or missed_target(rounds, policy) is not None:
         return True
+    if other_machine(probe, reference) is not None:
+        return True
     warm = _warm(rounds, policy)
     comparisons = () if any(r.disturbed for r in warm) else _comparisons(warm, reference, policy, probe)
     if any(c.status == "regressed" for c in comparisons):
@@ -128,9 +130,7 @@ def settled(
     old, new = _shares(policy) if reference.anchor else (policy, policy)
     then, share = (reference.recent, new) if speaker.since is None else (reference.anchor, old)
     series = series_of(speaker.metric, warm, then, probe)
-    return not sessions_may_decide(
-        speaker.metric, series.sessions, series.current, share, probed=series.probed
-    )
+    return not sessions_may_decide(speaker.metric, series.sessions, series.current, share)
 
 
 def judge_pairs(reference: Sequence[Round], current: Sequence[Round], policy: Policy) -> Verdict:
@@ -274,7 +274,7 @@ def _compared(
 ) -> tuple[Comparison, ...]:
     found = [(metric, series_of(metric, rounds, sessions, probe)) for metric in GATED]
     return tuple(
-        compare_sessions(metric, series.sessions, series.current, policy, probed=series.probed)
+        compare_sessions(metric, series.sessions, series.current, policy)
         for metric, series in found
         if series
     )

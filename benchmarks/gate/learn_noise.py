@@ -18,7 +18,9 @@ from collections.abc import Sequence
 
 from traces import Block, Traces, load
 
-METRICS = ("cpu_seconds_per_row", "wall_seconds")
+from pytest_rayperf.results import Round
+
+METRICS = ("cpu_seconds_per_row", "wall_seconds", "wall by CPU")
 
 
 def split(blocks: Sequence[Sequence[float]]) -> tuple[float, float, float]:
@@ -29,6 +31,13 @@ def split(blocks: Sequence[Sequence[float]]) -> tuple[float, float, float]:
     of_means = statistics.variance(means)
     between = of_means - within * statistics.fmean(1 / len(one) for one in logs)
     return math.sqrt(within), math.sqrt(of_means), math.sqrt(max(0.0, between))
+
+
+def figure(round_: Round, metric: str) -> float:
+    """The metric; "wall by CPU" is the wall time of a row for each CPU second of it."""
+    if metric != "wall by CPU":
+        return round_.metric(metric) or 1.0
+    return round_.wall_seconds / round_.rows / (round_.cpu_seconds_per_row or 1.0)
 
 
 def probed(block: Block) -> float:
@@ -53,10 +62,10 @@ def main() -> int:
             divided, divided_by_session = [], []
             for pipeline in traces.pipelines:
                 own = [b for b in traces.blocks if b.pipeline == pipeline and b.beside in kinds]
-                parts.append(split([[r.metric(metric) or 1 for r in b.rounds] for b in own]))
-                divided.append(split([[(r.metric(metric) or 1) / probed(b) for r in b.rounds] for b in own]))
+                parts.append(split([[figure(r, metric) for r in b.rounds] for b in own]))
+                divided.append(split([[figure(r, metric) / probed(b) for r in b.rounds] for b in own]))
                 divided_by_session.append(
-                    split([[(r.metric(metric) or 1) / of_session(traces, b) for r in b.rounds] for b in own])
+                    split([[figure(r, metric) / of_session(traces, b) for r in b.rounds] for b in own])
                 )
             pooled = [math.sqrt(statistics.fmean(p[i] ** 2 for p in parts)) for i in range(3)]
             by_probe = math.sqrt(statistics.fmean(p[1] ** 2 for p in divided))

@@ -10,7 +10,8 @@ from builders import FILE, SUBJECT, make_reference, make_round, make_rounds
 
 from pytest_rayperf.policy import PROBE_LIMIT, Policy
 from pytest_rayperf.probe import LAPS, probe
-from pytest_rayperf.results import Probe
+from pytest_rayperf.results import CPU_PER_ROW, Probe
+from pytest_rayperf.series import series_of
 from pytest_rayperf.verdict import judge, settled
 from pytest_rayperf.work.counts import OperatorWork, Work
 
@@ -95,13 +96,19 @@ class TestAnotherMachine:
         ("cpu", "status"), [(0.005, "improved"), (0.02, "unchanged"), (0.08, "regressed")]
     )
     def test_within_the_limit_it_is_the_same_one(self, factor, cpu, status):
-        assert judged(factor, rounds=make_rounds(cpu=cpu, n=20)).status == status
+        # As much slower as the probe says: the machine's speed, and none of the pipeline's doing.
+        assert judged(factor, rounds=make_rounds(cpu=cpu * factor, n=20)).status == status
+
+    def test_what_the_probe_does_not_explain_is_the_pipelines(self):
+        assert judged(0.6, rounds=make_rounds(cpu=0.02, n=20)).status == "regressed"
+        assert judged(1.6, rounds=make_rounds(cpu=0.02, n=20)).status == "improved"
 
     def test_the_limit_itself_is_within(self):
         reference = make_reference(*[make_rounds(n=20)] * 6, probe=Probe(1.0, 1.0))
         now = Probe(PROBE_LIMIT**2, 1.0)
         assert now.seconds == PROBE_LIMIT
-        assert judge(make_rounds(n=20), SUBJECT, reference, POLICY, probe=now).status == "unchanged"
+        rounds = make_rounds(cpu=0.02 * PROBE_LIMIT, n=20)
+        assert judge(rounds, SUBJECT, reference, POLICY, probe=now).status == "unchanged"
 
     def test_both_probes_count(self):
         """Slow before and fast after: an hour of something else, and not another machine."""
@@ -110,8 +117,8 @@ class TestAnotherMachine:
         assert judge(make_rounds(n=20), SUBJECT, reference, POLICY, probe=now).status == "unchanged"
 
     def test_of_several_sessions_it_is_the_geometric_mean(self):
-        reference = make_reference(*[make_rounds(n=20)] * 6)
-        factors = (4.0, 4.0, 4.0, 0.25, 0.25, 0.25)
+        factors = (1.5, 1.5, 1.5, 1 / 1.5, 1 / 1.5, 1 / 1.5)
+        reference = make_reference(*[make_rounds(cpu=0.02 * factor, n=20) for factor in factors])
         sessions = tuple(
             replace(s, probe=Probe(THEN.before_s * f, THEN.after_s * f))
             for s, f in zip(reference.sessions, factors, strict=True)
@@ -133,7 +140,14 @@ class TestAnotherMachine:
         reference = make_reference(*[make_rounds(n=20)] * 20, probe=THEN)
         old = tuple(replace(s, probe=Probe(1e3, 1e3)) for s in reference.sessions[:3])
         moved = replace(reference, sessions=(*old, *reference.sessions[3:]))
-        assert judged(1.0, moved).status == "unchanged"
+        assert judged(1.0, moved).status != "incomparable"
+
+    def test_a_session_of_another_machine_among_others_is_left_out(self):
+        reference = make_reference(*[make_rounds(n=20)] * 7, probe=THEN)
+        other = replace(reference.sessions[0], probe=Probe(1.0, 1.0))
+        mixed = replace(reference, sessions=(other, *reference.sessions[1:]))
+        sessions = series_of(CPU_PER_ROW, make_rounds(), mixed.sessions, THEN).sessions
+        assert len(sessions) == 6
 
 
 class TestWhatHoldsOnAnyMachine:

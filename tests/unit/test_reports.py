@@ -110,6 +110,7 @@ class TestJsonKeys:
             "duels",
             "ladders",
             "sweeps",
+            "selftest",
             "summary",
         }
 
