@@ -53,8 +53,8 @@ def series_of(
     """
     sessions = [session for session in reference if figures_of(metric, session.rounds)]
     if metric in (CPU_PER_ROW, THROUGHPUT):
-        # One that was recorded on a machine of quite another speed, among others, is left out.
-        sessions = [session for session in sessions if not _apart(session.probe, probe)] or sessions
+        # What was recorded on a machine of quite another speed says nothing of times on this one.
+        sessions = [session for session in sessions if not _apart(session.probe, probe)]
     factors = _factors(metric, rounds, sessions, probe)
     brought = [
         tuple(figure * factor for figure in figures_of(metric, session.rounds))

@@ -140,7 +140,25 @@ class TestAnotherMachine:
         reference = make_reference(*[make_rounds(n=20)] * 20, probe=THEN)
         old = tuple(replace(s, probe=Probe(1e3, 1e3)) for s in reference.sessions[:3])
         moved = replace(reference, sessions=(*old, *reference.sessions[3:]))
-        assert judged(1.0, moved).status != "incomparable"
+        assert judged(1.0, moved).status == "unchanged"
+
+    @pytest.mark.parametrize("seconds", [1e-6, 1e3])
+    def test_the_oldest_sessions_of_another_machine_tell_of_no_creep(self, seconds):
+        reference = make_reference(*[make_rounds(n=20)] * 20, probe=THEN)
+        old = tuple(replace(s, probe=Probe(seconds, seconds)) for s in reference.sessions[:3])
+        moved = replace(reference, sessions=(*old, *reference.sessions[3:]))
+        assert {c.since for c in judged(1.0, moved).comparisons} == {None}
+        assert judged(1.0, moved, make_rounds(cpu=0.04, n=20)).status == "regressed"
+
+    def test_sessions_that_are_each_of_another_machine_say_nothing(self):
+        """Their mean is this one's speed, and none of them is."""
+        reference = make_reference(*[make_rounds(n=20)] * 2)
+        sessions = tuple(
+            replace(s, probe=Probe(THEN.before_s * f, THEN.after_s * f))
+            for s, f in zip(reference.sessions, (PROBE_LIMIT * 2, 0.5 / PROBE_LIMIT), strict=True)
+        )
+        verdict = judged(1.0, replace(reference, sessions=sessions))
+        assert (verdict.status, verdict.comparisons) == ("inconclusive", ())
 
     def test_a_session_of_another_machine_among_others_is_left_out(self):
         reference = make_reference(*[make_rounds(n=20)] * 7, probe=THEN)

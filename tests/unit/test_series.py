@@ -23,8 +23,9 @@ def session(throughput=40.0, cpu=0.02, n=2, probe=None):
 
 class TestProbedCpu:
     def test_a_session_of_a_slower_hour_is_brought_to_this_ones_speed(self):
-        """Its probe took twice what it takes now: it would have taken half of its CPU time now."""
-        series = series_of(CPU_PER_ROW, make_rounds(), [session(cpu=0.04, probe=Probe(0.006, 0.006))], ONE)
+        """Its probe took 1.5x what it takes now: it would have taken 1 / 1.5 of its CPU time now."""
+        slow = session(cpu=0.03, probe=Probe(0.0045, 0.0045))
+        series = series_of(CPU_PER_ROW, make_rounds(), [slow], ONE)
         assert series.sessions == (pytest.approx((0.02, 0.02)),)
         assert series.current == pytest.approx((0.02,) * 3)
 
