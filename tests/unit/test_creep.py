@@ -193,8 +193,10 @@ class TestSettled:
         assert settled(rounds, SUBJECT, make_reference(*sessions), policy) is not goes_on
         ((metric, then, now, given),) = asked
         assert metric is CPU_PER_ROW
-        assert then == [[pytest.approx(r.metric(metric.name)) for r in s] for s in sessions[compared_with]]
-        assert now == [r.metric(metric.name) for r in rounds]
+        assert [list(s) for s in then] == [
+            [pytest.approx(r.metric(metric.name)) for r in s] for s in sessions[compared_with]
+        ]
+        assert list(now) == [r.metric(metric.name) for r in rounds]
         assert given.alpha == pytest.approx(policy.alpha * share)
 
     def test_what_crept_is_not_measured_on_where_rounds_will_not_tell(self):
