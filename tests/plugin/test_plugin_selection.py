@@ -191,6 +191,7 @@ DEFAULTS = {
     "--rayperf-gate": "",
     "--rayperf-strict": "",
     "--rayperf-fail-on-improvement": "",
+    "--rayperf-selftest": "",
     "--rayperf-update-baselines": "",
     "--rayperf-profile": "quick (default",
     "--rayperf-images": "profile's number",
