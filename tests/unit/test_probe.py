@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from builders import FILE, SUBJECT, make_reference, make_round, make_rounds
 
+from pytest_rayperf import verdict as verdict_module
 from pytest_rayperf.policy import PROBE_LIMIT, Policy
 from pytest_rayperf.probe import LAPS, probe
 from pytest_rayperf.results import CPU_PER_ROW, Probe
@@ -150,6 +151,13 @@ class TestAnotherMachine:
         assert {c.since for c in judged(1.0, moved).comparisons} == {None}
         assert judged(1.0, moved, make_rounds(cpu=0.04, n=20)).status == "regressed"
 
+    def test_recent_sessions_are_brought_to_this_hours_speed_beside_the_oldest_too(self):
+        reference = make_reference(*[make_rounds(n=20)] * 12, probe=THEN)
+        verdict = judged(1.5, reference, make_rounds(cpu=0.02 * 1.5, n=20))
+        assert verdict.status == "unchanged"
+        cpu = [c for c in verdict.comparisons if c.metric is CPU_PER_ROW]
+        assert [c.reference for c in cpu] == [pytest.approx(0.03)] * 2
+
     def test_sessions_that_are_each_of_another_machine_say_nothing(self):
         """Their mean is this one's speed, and none of them is."""
         reference = make_reference(*[make_rounds(n=20)] * 2)
@@ -166,6 +174,39 @@ class TestAnotherMachine:
         mixed = replace(reference, sessions=(other, *reference.sessions[1:]))
         sessions = series_of(CPU_PER_ROW, make_rounds(), mixed.sessions, THEN).sessions
         assert len(sessions) == 6
+
+
+class TestSettled:
+    """While rounds are measured, with the probe of before them."""
+
+    @staticmethod
+    def scattered(slowdown=1.0):
+        return [make_round(40 / slowdown, 0.02 * slowdown * math.exp(x)) for x in (-0.1, 0.0, 0.1)]
+
+    def settled(self, factor, slowdown):
+        now = Probe(THEN.before_s * factor, THEN.after_s * factor)
+        reference = make_reference(*[self.scattered()] * 8, probe=THEN)
+        high = judge(self.scattered(), SUBJECT, reference, POLICY).comparisons[0].slowdown.high
+        nearly = replace(POLICY, max_slowdown=high * 0.99)  # a round or two more would do
+        return settled(self.scattered(slowdown), SUBJECT, reference, nearly, now)
+
+    def test_on_another_machine_no_round_tells_more(self):
+        assert not self.settled(1.0, 1.0)
+        assert self.settled(PROBE_LIMIT * 1.01, 1.0)
+        assert self.settled(0.99 / PROBE_LIMIT, 1.0)
+
+    @pytest.mark.parametrize("factor", [PROBE_LIMIT / 1.01, 1.01 / PROBE_LIMIT])
+    def test_what_the_probe_explains_decides_nothing(self, factor):
+        assert not self.settled(factor, factor)
+        assert self.settled(1.0, factor)
+
+    def test_it_asks_for_the_figures_at_this_hours_speed(self, monkeypatch):
+        asked = []
+        monkeypatch.setattr(verdict_module, "sessions_may_decide", lambda *a: asked.append(a) or True)
+        assert not self.settled(1.5, 1.5)
+        ((_, then, now, _),) = asked
+        assert list(then[0]) == pytest.approx([0.02 * 1.5 * math.exp(x) for x in (-0.1, 0.0, 0.1)])
+        assert list(now) == pytest.approx(list(then[0]))
 
 
 class TestWhatHoldsOnAnyMachine:

@@ -85,6 +85,9 @@ class TestMissing:
         assert not series_of(CPU_PER_ROW, make_rounds(), [session(cpu=None)], None)
 
     def test_what_no_machine_gives_is_no_figure(self):
+        huge = ReferenceSession((make_round(cpu=1.5e308, rows=1),), probe=ONE)
+        assert series_of(CPU_PER_ROW, make_rounds(), [huge], ONE)
+        assert not series_of(CPU_PER_ROW, make_rounds(), [huge], Probe(0.0045, 0.0045))
         extreme = session(40, 1e-300)
         series = series_of(THROUGHPUT, make_rounds(40, 1e300), [extreme], None)
         assert all(math.isfinite(figure) and figure > 0 for one in series.sessions for figure in one)
