@@ -38,7 +38,7 @@ surest, which can do most with it. The noise of the others decides more than the
 
 NOISE: Mapping[str, Noise] = {
     # Standard deviations of the log on 2 shared cores; where from: baselines/README.md.
-    CPU_PER_ROW.name: Noise(session_sd=0.03, round_sd=0.06),
+    CPU_PER_ROW.name: Noise(session_sd=0.05, round_sd=0.075),
     THROUGHPUT.name: Noise(session_sd=0.07, round_sd=0.08),
     PEAK_MEMORY.name: Noise(session_sd=0.03, round_sd=0.04),
     # For duels only. Bytes hardly vary; what is sampled, or hangs on when Ray spills, does.

@@ -55,7 +55,7 @@ class TestTenStepsOfTwoPercent:
         assert verdict.attribution is not None
 
     def test_are_regressed_where_the_policy_wants_no_more_certainty_than_there_is(self):
-        policy = Policy(alpha=0.4)
+        policy = Policy(max_slowdown=1.05, alpha=0.4)
         reference = make_reference(*steps(10, after=RECENT))
         verdict = judge(session(1.02**10), SUBJECT, reference, policy)
         assert (verdict.status, verdict.metric) == ("regressed", "cpu_seconds_per_row")

@@ -76,7 +76,7 @@ class TestSeconds:
 def judged(factor=1.0, reference=None, rounds=None, policy=POLICY, **more):
     """With a probe `factor` times as slow as the reference's."""
     now = Probe(THEN.before_s * factor, THEN.after_s * factor)
-    given = reference or make_reference(*[make_rounds(n=20)] * 6, probe=THEN)
+    given = reference or make_reference(*[make_rounds(n=20)] * 8, probe=THEN)
     return judge(rounds or make_rounds(n=20), SUBJECT, given, policy, probe=now, **more)
 
 
@@ -105,7 +105,7 @@ class TestAnotherMachine:
         assert judged(1.6, rounds=make_rounds(cpu=0.02, n=20)).status == "improved"
 
     def test_the_limit_itself_is_within(self):
-        reference = make_reference(*[make_rounds(n=20)] * 6, probe=Probe(1.0, 1.0))
+        reference = make_reference(*[make_rounds(n=20)] * 8, probe=Probe(1.0, 1.0))
         now = Probe(PROBE_LIMIT**2, 1.0)
         assert now.seconds == PROBE_LIMIT
         rounds = make_rounds(cpu=0.02 * PROBE_LIMIT, n=20)
@@ -114,11 +114,11 @@ class TestAnotherMachine:
     def test_both_probes_count(self):
         """Slow before and fast after: an hour of something else, and not another machine."""
         now = Probe(THEN.before_s * 4, THEN.after_s / 4)
-        reference = make_reference(*[make_rounds(n=20)] * 6, probe=THEN)
+        reference = make_reference(*[make_rounds(n=20)] * 8, probe=THEN)
         assert judge(make_rounds(n=20), SUBJECT, reference, POLICY, probe=now).status == "unchanged"
 
     def test_of_several_sessions_it_is_the_geometric_mean(self):
-        factors = (1.5, 1.5, 1.5, 1 / 1.5, 1 / 1.5, 1 / 1.5)
+        factors = (*[1.5] * 4, *[1 / 1.5] * 4)
         reference = make_reference(*[make_rounds(cpu=0.02 * factor, n=20) for factor in factors])
         sessions = tuple(
             replace(s, probe=Probe(THEN.before_s * f, THEN.after_s * f))
@@ -128,13 +128,13 @@ class TestAnotherMachine:
         assert judged(4.0, replace(reference, sessions=sessions)).status == "incomparable"
 
     def test_sessions_without_one_are_passed_over(self):
-        reference = make_reference(*[make_rounds(n=20)] * 6)
+        reference = make_reference(*[make_rounds(n=20)] * 8)
         assert judged(9.0, reference).status == "unchanged"
         sessions = (*reference.sessions[:-1], replace(reference.sessions[-1], probe=THEN))
         assert judged(9.0, replace(reference, sessions=sessions)).status == "incomparable"
 
     def test_without_one_of_this_run_it_is_taken_for_the_same(self):
-        reference = make_reference(*[make_rounds(n=20)] * 6, probe=THEN)
+        reference = make_reference(*[make_rounds(n=20)] * 8, probe=THEN)
         assert judge(make_rounds(n=20), SUBJECT, reference, POLICY).status == "unchanged"
 
     def test_only_the_recent_sessions_count(self):
@@ -273,5 +273,5 @@ def test_a_probe_that_measured_nothing_says_nothing(bad, probe):
     """A thread's clock may tick so rarely that a lap takes no time by it."""
     rounds = make_rounds(n=20)
     for then, now in ((THEN, probe(bad)), (probe(bad), THEN), (probe(bad), Probe(9.0, 9.0))):
-        reference = make_reference(*[rounds] * 6, probe=then)
+        reference = make_reference(*[rounds] * 8, probe=then)
         assert judge(rounds, SUBJECT, reference, POLICY, probe=now).status == "unchanged"
