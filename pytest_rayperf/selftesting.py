@@ -73,8 +73,9 @@ class Selftester:
         self._clock = clock
         self._policy = record.policy(item.limits)
         most = max(FEWEST_PAIRS, record.options.max_rounds)
-        # Seven pipelines' outputs at once may be more than memory holds, and nobody compares them.
-        self._shown = Schedule((FEWEST_PAIRS, most), record.options.max_time, keep_outputs=False)
+        # Seven pipelines' outputs at once may be more than memory holds, and nobody compares them. Three
+        # spares of each would be half of the time on a machine that is never quiet.
+        self._shown = Schedule((FEWEST_PAIRS, most), record.options.max_time, spares=1, keep_outputs=False)
 
     def run(
         self,
