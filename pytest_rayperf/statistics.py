@@ -141,7 +141,7 @@ def session_ratio(
         value=current_mean - _mean(means),
         standard_error=math.sqrt(session_part + round_part),
         df=_satterthwaite((session_part, session_df), (round_part, round_df)),
-        fixed_share=1 - round_var / once if once > 0 else 1.0,
+        fixed_share=1 - round_var / once,
     )
 
 

@@ -83,6 +83,19 @@ class TestStatus:
             assert compare(1 / 1.5, policy=replace(POLICY, max_slowdown=limit)).status == status
         assert compare(1 / 1.5).slowdown.high < 1 / edge
 
+    def test_improved_is_all_of_it_beyond_the_threshold(self):
+        alpha = nominal_level(POLICY.alpha_for(CPU_PER_ROW.name), POLICY.looks, 20, 0.0)
+        at_the_edge = 0
+        for cents in range(50, 80):
+            then, now = [1.0] * 20, [cents / 100] * 20
+            high = paired_ratio(now, then, NOISE[CPU_PER_ROW.name]).interval(alpha, alpha).high
+            limit = 1 / high
+            if 1 / limit == high:  # not of every float
+                at_the_edge += 1
+                policy = replace(POLICY, max_slowdown=limit)
+                assert compare_pairs(CPU_PER_ROW, then, now, policy).status == "unchanged"
+        assert at_the_edge > 3
+
     def test_a_session_more_says_more_and_a_round_less(self):
         assert by_sessions(1.0, k=8).slowdown.high < by_sessions(1.0, k=2).slowdown.high
         assert by_sessions(1.0, n=20).slowdown.high < by_sessions(1.0, n=5).slowdown.high

@@ -11,7 +11,7 @@ from builders import FILE, SUBJECT, make_reference, make_round, make_rounds
 from pytest_rayperf import verdict as verdict_module
 from pytest_rayperf.policy import PROBE_LIMIT, Policy
 from pytest_rayperf.probe import LAPS, probe
-from pytest_rayperf.results import CPU_PER_ROW, Probe
+from pytest_rayperf.results import CPU_PER_ROW, PEAK_MEMORY, Probe
 from pytest_rayperf.series import series_of
 from pytest_rayperf.verdict import judge, settled
 from pytest_rayperf.work.counts import OperatorWork, Work
@@ -194,6 +194,18 @@ class TestSettled:
         assert not self.settled(1.0, 1.0)
         assert self.settled(PROBE_LIMIT * 1.01, 1.0)
         assert self.settled(0.99 / PROBE_LIMIT, 1.0)
+
+    def test_nor_does_its_memory(self):
+        """The verdict is `incomparable`, whatever the rounds to come would say of that."""
+        rounds = [make_round(memory=round(1e9 * math.exp(x))) for x in (-0.1, 0.0, 0.1)]
+        reference = make_reference(*[rounds] * 8, probe=THEN)
+        (memory,) = (
+            c for c in judge(rounds, SUBJECT, reference, POLICY).comparisons if c.metric is PEAK_MEMORY
+        )
+        nearly = replace(POLICY, max_slowdown=memory.slowdown.high * 0.99)
+        alone = [replace(r, operators=(), wall_seconds=0.0) for r in rounds]
+        assert not settled(alone, SUBJECT, reference, nearly, THEN)
+        assert settled(alone, SUBJECT, reference, nearly, Probe(1.0, 1.0))
 
     @pytest.mark.parametrize("factor", [PROBE_LIMIT / 1.01, 1.01 / PROBE_LIMIT])
     def test_what_the_probe_explains_decides_nothing(self, factor):

@@ -258,7 +258,7 @@ class TestSessionRatio:
             session_ratio([[1.0], bad], [1.0], NOISE)
 
     def test_no_reference_session(self):
-        with pytest.raises(ValueError, match="no reference session"):
+        with pytest.raises(ValueError, match=r"^no reference session$"):
             session_ratio([], [1.0], NOISE)
 
     def test_the_inputs_stay_as_they_are(self):
