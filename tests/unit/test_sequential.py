@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -83,6 +84,33 @@ class TestLevel:
     def test_a_larger_common_part_leaves_the_first_look_more(self, total, rounds):
         first = [nominal_level(total, LOOKS, 3, share / 10) for share in range(11)]
         assert all(a <= b * (1 + 1e-9) for a, b in itertools.pairwise(first))
+
+
+class TestLevelsAt:
+    def test_equal_fractions_are_one_look_and_what_the_others_spend_goes_unused(self):
+        once = levels_at([0.5, 0.8, 1.0], [0.01, 0.02, 0.03])
+        again = levels_at([0.5, 0.5, 0.8, 0.8, 0.8, 1.0], [0.01, 0.5, 0.02, 0.0, 0.5, 0.03])
+        assert again == [once[0], once[0], once[1], once[1], once[1], once[2]]
+
+    def test_without_any_information_it_is_what_may_be_spent(self):
+        assert levels_at([1e-12, 1.0], [0.01, 0.02]) == [0.01, levels_at([1.0], [0.02])[0]]
+
+    def test_of_two_looks_by_the_bivariate_normal(self):
+        """The chance to cross at the second look only, of a normal pair with the correlation sqrt(0.5)."""
+        first, second = levels_at([0.5, 1.0], [0.01, 0.02])
+        assert first == pytest.approx(0.01)
+        limits = stats.norm.isf([first, second])
+        both = stats.multivariate_normal([0, 0], [[1, math.sqrt(0.5)], [math.sqrt(0.5), 1]])
+        crossed = (1 - first) - both.cdf(limits)
+        assert crossed == pytest.approx(0.02, abs=1e-5)
+
+    def test_what_may_spend_nothing_is_all_but_never_crossed(self):
+        assert 0 <= levels_at([0.5, 1.0], [0.01, 0.0])[1] < 1e-12
+
+    @pytest.mark.parametrize(("fractions", "spending"), [([0.5, 1.0], [0.01]), ([1.0], [0.01, 0.02])])
+    def test_each_look_has_its_part(self, fractions, spending):
+        with pytest.raises(ValueError, match="zip"):
+            levels_at(fractions, spending)
 
 
 class TestSpent:
