@@ -21,12 +21,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from scipy import special
 
-from pytest_rayperf.policy import BETA, NOISE, POWER, Policy
+from pytest_rayperf.policy import BETA, POWER, Policy
 from pytest_rayperf.results import Comparison, Interval, Metric, Status
 from pytest_rayperf.sequential import nominal_level
+from pytest_rayperf.series import Series
 from pytest_rayperf.statistics import (
     LogEstimate,
     after_pairs,
@@ -35,104 +37,145 @@ from pytest_rayperf.statistics import (
     session_ratio,
 )
 
-LIKELY = 0.1
-"""Measuring goes on while a verdict with the rounds that are left is at least as likely as this."""
+
+@dataclass(frozen=True)
+class Chances:
+    """How likely the last look is to decide, by what is known now; 0 to 1.
+
+    Attributes:
+        clear: to call it unchanged or improved.
+        alarm: to call it regressed.
+    """
+
+    clear: float
+    alarm: float
 
 
-def compare_sessions(
-    metric: Metric,
-    sessions: Sequence[Sequence[float]],
-    current: Sequence[float],
-    policy: Policy,
-) -> Comparison:
+def compare_sessions(series: Series, policy: Policy) -> Comparison:
     """This session's rounds against those of earlier sessions.
-
-    Args:
-        metric: what the figures are of.
-        sessions: for each session, its rounds' figures.
-        current: the rounds' figures now.
-        policy: threshold and errors.
 
     Raises:
         ValueError: no figures on a side, or one that is not a finite number above 0.
     """
-    estimate = session_ratio(sessions, current, NOISE[metric.name])
-    reference = _geometric_mean([_geometric_mean(session) for session in sessions])
-    return _compare(metric, estimate, reference, current, policy)
+    return _compare(series, _by_sessions(series), policy)
 
 
-def compare_pairs(
-    metric: Metric, reference: Sequence[float], current: Sequence[float], policy: Policy
-) -> Comparison:
-    """Rounds against a reference measured in the same session, in turn: the i-th beside the i-th.
+def compare_pairs(series: Series, policy: Policy) -> Comparison:
+    """Rounds against those of a reference, its one session, measured in turn: the i-th beside the i-th.
 
     Raises:
         ValueError: unequal counts, no pairs, or a figure that is not a finite number above 0.
     """
-    estimate = paired_ratio(current, reference, NOISE[metric.name])
-    return _compare(metric, estimate, _geometric_mean(reference), current, policy)
+    return _compare(series, _by_pairs(series), policy)
 
 
-def sessions_may_decide(
-    metric: Metric,
-    sessions: Sequence[Sequence[float]],
-    current: Sequence[float],
-    policy: Policy,
-) -> bool:
-    """Whether `compare_sessions` is likely enough to decide with the rounds that are left."""
-    noise, last = NOISE[metric.name], max(policy.looks[-1], len(current))
-    now, then = session_ratio(sessions, current, noise), after_rounds(sessions, current, noise, last)
-    return _chance(metric, now, then, policy) >= LIKELY
+def chances_of_sessions(series: Series, policy: Policy) -> Chances:
+    """How likely `compare_sessions` is to decide with the rounds that are left."""
+    last = max(policy.looks[-1], len(series.current))
+    then = after_rounds(series.sessions, series.current, series.noise, last)
+    return _chances(series, _by_sessions(series), _worse(series.metric, then), policy)
 
 
-def pairs_may_decide(
-    metric: Metric, reference: Sequence[float], current: Sequence[float], policy: Policy
-) -> bool:
-    """Whether `compare_pairs` is likely enough to decide with the rounds that are left."""
-    now = paired_ratio(current, reference, NOISE[metric.name])
-    return _chance(metric, now, after_pairs(now, len(current), policy.looks[-1]), policy) >= LIKELY
+def chances_of_pairs(series: Series, policy: Policy) -> Chances:
+    """How likely `compare_pairs` is to decide with the rounds that are left."""
+    now = _by_pairs(series)
+    then = after_pairs(now.slower, len(series.current), policy.looks[-1])
+    return _chances(series, now, then, policy)
 
 
-def _chance(metric: Metric, now: LogEstimate, then: LogEstimate, policy: Policy) -> float:
-    """How likely the last look is to decide, by what is known now; 0 to 1.
+@dataclass(frozen=True)
+class _Found:
+    """Of the log of the slowdown, above 0 where things got worse.
 
-    The truth is taken to be as uncertain as its estimate says ("predictive power": Spiegelhalter, Freedman
-    and Blackburn 1986, doi:10.1016/0197-2456(86)90003-6). So the last estimate has the present one's value
-    for a mean, and the difference of their variances for a variance.
+    The rest is 0 but for waiting, whose figures are busy cores. Fewer of them are a loss only as far as CPU
+    time a row has not become less, and more of them a gain only as far as it has not become more.
+
+    Attributes:
+        slower: by the metric's own figures.
+        saved: how much less CPU time there is a row, 0 or below. The machine's part counts too: who does not
+            compute is no faster on a faster machine.
+        surely_saved: how much less there is with the chance beta of not even that, at equal speed of the
+            machine.
+        added: what there may be more, with the chance beta of more.
     """
-    limits = _limits(metric, _worse(metric, then), policy.looks[-1], policy)
+
+    slower: LogEstimate
+    saved: float = 0.0
+    surely_saved: float = 0.0
+    added: float = 0.0
+
+
+def _by_sessions(series: Series) -> _Found:
+    own = session_ratio(series.sessions, series.current, series.noise)
+    work = series.work
+    then = None if work is None else session_ratio(work.sessions, work.current, work.noise)
+    return _found(series, own, then)
+
+
+def _by_pairs(series: Series) -> _Found:
+    own = paired_ratio(series.current, series.sessions[0], series.noise)
+    work = series.work
+    return _found(
+        series, own, None if work is None else paired_ratio(work.current, work.sessions[0], work.noise)
+    )
+
+
+def _found(series: Series, own: LogEstimate, work: LogEstimate | None) -> _Found:
+    slower = _worse(series.metric, own)
+    if work is None or series.work is None:
+        return _Found(slower)
+    measured = work.value + series.work.machine
+    most = math.log(work.interval(BETA, BETA).high)
+    return _Found(slower, min(0.0, work.value, measured), min(0.0, most), max(most, measured))
+
+
+def _chances(series: Series, now: _Found, then: LogEstimate, policy: Policy) -> Chances:
+    """The truth is taken to be as uncertain as its estimate says.
+
+    ("Predictive power": Spiegelhalter, Freedman and Blackburn 1986, doi:10.1016/0197-2456(86)90003-6.) So
+    the last estimate has the present one's value for a mean, and the difference of the variances for its own.
+    """
+    limits = _limits(series, replace(now, slower=then), policy.looks[-1], policy)
     threshold = math.log(policy.max_slowdown)
     clear = threshold - math.log(limits.high)  # by how much the upper limit is below the threshold
     alarm = math.log(limits.low) - threshold
-    spread = math.sqrt(max(0.0, now.standard_error**2 - then.standard_error**2))
+    spread = math.sqrt(max(0.0, now.slower.standard_error**2 - then.standard_error**2))
     if spread == 0:
-        return float(clear >= 0 or alarm > 0)
-    return float(special.ndtr(clear / spread) + special.ndtr(alarm / spread))
+        return Chances(float(clear >= 0), float(alarm > 0))
+    return Chances(float(special.ndtr(clear / spread)), float(special.ndtr(alarm / spread)))
 
 
-def _compare(
-    metric: Metric, estimate: LogEstimate, reference: float, current: Sequence[float], policy: Policy
-) -> Comparison:
-    limit = policy.max_slowdown
-    worse = _worse(metric, estimate)
-    slowdown = _limits(metric, worse, len(current), policy)
-    alpha = _level(policy.alpha_for(metric.name), worse, len(current), policy)
+def _compare(series: Series, found: _Found, policy: Policy) -> Comparison:
+    limit, rounds = policy.max_slowdown, len(series.current)
+    slowdown = _limits(series, found, rounds, policy)
+    alpha = _level(policy.alpha_for(series.metric.name), found.slower, rounds, policy)
     status: Status = "inconclusive"
     if slowdown.low > limit:
         status = "regressed"
-    elif worse.interval(alpha, alpha).high < 1 / limit:
+    elif math.log(found.slower.interval(alpha, alpha).high) + found.added < -math.log(limit):
         status = "improved"
     elif slowdown.high <= limit:
         status = "unchanged"
+    current, reference = _shown(series, slowdown)
     return Comparison(
-        metric=metric,
+        metric=series.metric,
         status=status,
         reference=reference,
-        current=_geometric_mean(current),
+        current=current,
         slowdown=slowdown,
         threshold=limit,
-        mde=worse.detectable(POWER),
+        mde=max(1.0, found.slower.detectable(POWER) * math.exp(found.surely_saved)),
+        at_equal_work=series.work is not None,
     )
+
+
+def _shown(series: Series, slowdown: Interval) -> tuple[float, float]:
+    """The metric's figure now, and that of the reference; of busy cores the rows/s at this CPU time a row."""
+    current = _geometric_mean(series.current)
+    if series.work is None:
+        return current, _geometric_mean([_geometric_mean(session) for session in series.sessions])
+    speed = current / _geometric_mean(series.work.current)
+    return speed, speed * slowdown.ratio
 
 
 def _worse(metric: Metric, estimate: LogEstimate) -> LogEstimate:
@@ -140,9 +183,12 @@ def _worse(metric: Metric, estimate: LogEstimate) -> LogEstimate:
     return estimate if metric.better == "lower" else estimate.inverse
 
 
-def _limits(metric: Metric, worse: LogEstimate, rounds: int, policy: Policy) -> Interval:
-    alpha = _level(policy.alpha_for(metric.name), worse, rounds, policy)
-    return worse.interval(alpha, _level(BETA, worse, rounds, policy))
+def _limits(series: Series, found: _Found, rounds: int, policy: Policy) -> Interval:
+    worse = found.slower
+    alpha = _level(policy.alpha_for(series.metric.name), worse, rounds, policy)
+    own = worse.interval(alpha, _level(BETA, worse, rounds, policy))
+    saved, surely = math.exp(found.saved), math.exp(found.surely_saved)
+    return Interval(own.ratio * saved, own.low * saved, max(own.ratio * saved, own.high * surely))
 
 
 def _level(total: float, estimate: LogEstimate, rounds: int, policy: Policy) -> float:

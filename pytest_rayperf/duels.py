@@ -11,7 +11,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from pytest_rayperf.policy import NOISE, Policy
+from pytest_rayperf.noise import NOISE
+from pytest_rayperf.policy import Policy
 from pytest_rayperf.reasons import show
 from pytest_rayperf.results import (
     METRICS,

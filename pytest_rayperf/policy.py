@@ -1,24 +1,11 @@
-"""What counts as a regression, how sure a run must be, and what is believed of the noise."""
+"""What counts as a regression, and how sure a run must be."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pytest_rayperf.results import (
-    BYTES_WRITTEN,
-    CPU_PER_ROW,
-    DRIVER_MEMORY,
-    FILES_WRITTEN,
-    PEAK_MEMORY,
-    SPILLED,
-    STORE_PEAK,
-    STORE_WRITTEN,
-    TASKS,
-    THROUGHPUT,
-    Metric,
-)
-from pytest_rayperf.statistics import Noise
+from pytest_rayperf.results import CPU_PER_ROW, PEAK_MEMORY, THROUGHPUT, Metric
 
 BETA = 0.05
 """Chance that a slowdown beyond the threshold is called unchanged."""
@@ -32,24 +19,9 @@ PROBE_LIMIT = 2.0
 GATED: tuple[Metric, ...] = (CPU_PER_ROW, THROUGHPUT, PEAK_MEMORY)
 """The metrics with noise that can fail a benchmark, surest first."""
 
-ALPHA_SHARE: Mapping[str, float] = {CPU_PER_ROW.name: 0.80, THROUGHPUT.name: 0.15, PEAK_MEMORY.name: 0.05}
-"""How a benchmark's part of the error is dealt to its metrics (a weighted Bonferroni correction): most to the
-surest, which can do most with it. The noise of the others decides more than their quantile."""
-
-NOISE: Mapping[str, Noise] = {
-    # Standard deviations of the log on 2 shared cores; where from: baselines/README.md.
-    CPU_PER_ROW.name: Noise(session_sd=0.05, round_sd=0.075),
-    THROUGHPUT.name: Noise(session_sd=0.07, round_sd=0.08),
-    PEAK_MEMORY.name: Noise(session_sd=0.03, round_sd=0.04),
-    # For duels only. Bytes hardly vary; what is sampled, or hangs on when Ray spills, does.
-    STORE_WRITTEN.name: Noise(session_sd=0.01, round_sd=0.02),
-    BYTES_WRITTEN.name: Noise(session_sd=0.01, round_sd=0.02),
-    FILES_WRITTEN.name: Noise(session_sd=0.01, round_sd=0.02),
-    TASKS.name: Noise(session_sd=0.01, round_sd=0.02),
-    STORE_PEAK.name: Noise(session_sd=0.05, round_sd=0.15),
-    SPILLED.name: Noise(session_sd=0.1, round_sd=0.3),
-    DRIVER_MEMORY.name: Noise(session_sd=0.1, round_sd=0.2),
-}
+ALPHA_SHARE: Mapping[str, float] = {CPU_PER_ROW.name: 0.60, THROUGHPUT.name: 0.35, PEAK_MEMORY.name: 0.05}
+"""How a benchmark's part of the error is dealt to its metrics (a weighted Bonferroni correction): to work and
+to waiting nearly all."""
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,10 @@ def describe(c: Comparison, found: Attribution | None, reference: str) -> str:
     told = tell(found) if found else ""
     operator = f"; operator {told}" if told else ""
     since = f"; against {c.since}" if c.since else ""
+    equal = "; both at this run's CPU time a row" if c.at_equal_work else ""
     return (
         f"{c.status}: {c.metric.name} {c.reference:.4g} -> {c.current:.4g}{unit}, {show(c.ratio)}, "
-        f"threshold {limit}{operator}{since}; {reference}"
+        f"threshold {limit}{operator}{equal}{since}; {reference}"
     )
 
 
@@ -40,15 +41,15 @@ def explain(surest: Comparison, comparisons: Sequence[Comparison], sessions: int
 
     Args:
         surest: the comparison that decides.
-        comparisons: all of them, that one first.
+        comparisons: all of them.
         sessions: of the baseline; None where the reference was measured beside it.
     """
     parts = [f"{surest.status}: {surest.metric.name} {show(surest.ratio)}"]
     parts.append(f"could have seen a slowdown of {surest.mde:.2f}x")
     if surest.status == "improved" and sessions is not None:
         parts.append(STALE)
-    for other in comparisons[1:]:
-        if other.status == "inconclusive":
+    for other in comparisons:
+        if other is not surest and other.status == "inconclusive":
             parts.append(f"{other.metric.name} only one of {other.mde:.2f}x")
     if surest.status == "inconclusive":
         help_ = "more rounds, or a quieter machine"

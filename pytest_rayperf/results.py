@@ -318,6 +318,8 @@ class Comparison:
     threshold: float
     mde: float
     """Smallest slowdown that these rounds would have shown with 90 % power, given the noise met."""
+    at_equal_work: bool = False
+    """Whether `reference` is what it would have been at this session's CPU seconds a row."""
     since: str | None = None
     """What it was compared with, where that is not the recent sessions or the round beside it."""
 

@@ -4,23 +4,26 @@ The same machine is faster in one hour than in another. What can be shown to tak
 
 - CPU times, where every session has a probe, are brought to this session's speed: a session whose probe took
   1.2x the CPU seconds that it takes now would have taken 1 / 1.2 of its CPU time now.
-- Throughput is there to find waiting; work shows in CPU time, and surer. So where CPU seconds a row are known
-  on both sides, and there are more of them now, each session's throughput is lowered by as much first: a
-  pipeline that computes takes longer by that on a slower machine, and the ratio of wall to CPU time stays. It
-  is never raised: who saves CPU time and is no faster for it has lost nothing.
+- Of throughput the waiting is left: rows/s times CPU seconds a row, which is the number of busy cores. The
+  machine's speed is in both factors, one over the other, so that the product varies by a third of what either
+  does. What work there is, is asked of CPU time; `comparing.py` puts both together.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
+from pytest_rayperf.noise import NOISE, UNPROBED_SD, UNPROBED_WEIGHT, WAITING
 from pytest_rayperf.policy import PROBE_LIMIT
 from pytest_rayperf.reference import Reference, ReferenceSession
 from pytest_rayperf.results import CPU_PER_ROW, PEAK_MEMORY, REUSED, THROUGHPUT, Metric, Probe, Round
+from pytest_rayperf.statistics import Noise
 
 Figures = tuple[float, ...]
+
+_TIMES = (CPU_PER_ROW, THROUGHPUT)
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,21 @@ class Series:
     """The figures of one metric.
 
     Attributes:
+        metric: which one.
         sessions: of each session of the reference, its rounds', brought to what they would be now.
         current: this session's rounds'.
+        noise: what is believed of them beforehand.
+        work: of throughput, where the figures are busy cores: the CPU seconds a row of the same rounds.
+        machine: of CPU times, the mean log of how many times slower the machine is now at fixed work: what
+            they were multiplied by.
     """
 
+    metric: Metric
     sessions: tuple[Figures, ...]
     current: Figures
+    noise: Noise
+    work: Series | None = None
+    machine: float = 0.0
 
     def __bool__(self) -> bool:
         """Whether there are figures on both sides."""
@@ -52,35 +64,70 @@ def series_of(
         probe: around this session's rounds.
     """
     sessions = [session for session in reference if figures_of(metric, session.rounds)]
-    if metric in (CPU_PER_ROW, THROUGHPUT):
+    if metric in _TIMES:
         # What was recorded on a machine of quite another speed says nothing of times on this one.
         sessions = [session for session in sessions if not _apart(session.probe, probe)]
-    factors = _factors(metric, rounds, sessions, probe)
-    brought = [
-        tuple(figure * factor for figure in figures_of(metric, session.rounds))
-        for session, factor in zip(sessions, factors, strict=True)
-    ]
-    # A factor that no machine has (1e-300 CPU seconds a row, and 1e300) leaves nothing that is a number.
-    usable = tuple(figures for figures in brought if all(0 < figure < math.inf for figure in figures))
-    return Series(usable, figures_of(metric, rounds))
-
-
-def _factors(
-    metric: Metric, rounds: Sequence[Round], sessions: Sequence[ReferenceSession], probe: Probe | None
-) -> list[float]:
-    """By session, what makes of its figures what they would be now."""
     if metric == CPU_PER_ROW:
-        speeds = [session.probe.seconds if session.probe else None for session in sessions]
-        now = probe.seconds if probe else None
-        known = [seconds for seconds in speeds if seconds is not None]
-        if now is not None and len(known) == len(speeds):
-            return [now / seconds for seconds in known]
+        return _of_work(rounds, sessions, probe)
     if metric == THROUGHPUT:
-        current = figures_of(CPU_PER_ROW, rounds)
-        times = [figures_of(CPU_PER_ROW, session.rounds) for session in sessions]
-        if current and all(times):
-            return [min(1.0, _mean(one) / _mean(current)) for one in times]
-    return [1.0] * len(sessions)
+        return _of_waiting(rounds, sessions, probe) or _of_times(metric, rounds, sessions)
+    return Series(metric, _figures(metric, sessions), figures_of(metric, rounds), NOISE[metric.name])
+
+
+def _of_work(rounds: Sequence[Round], sessions: Sequence[ReferenceSession], probe: Probe | None) -> Series:
+    """CPU seconds a row, at this session's speed where all sessions have a probe."""
+    slower = _slower_now(sessions, probe)
+    if not slower:
+        return _of_times(CPU_PER_ROW, rounds, sessions)
+    brought = [
+        _numbers(figure * factor for figure in figures_of(CPU_PER_ROW, session.rounds))
+        for session, factor in zip(sessions, slower, strict=True)
+    ]
+    return Series(
+        CPU_PER_ROW,
+        tuple(filter(None, brought)),
+        figures_of(CPU_PER_ROW, rounds),
+        NOISE[CPU_PER_ROW.name],
+        machine=math.fsum(map(math.log, slower)) / len(slower),
+    )
+
+
+def _of_waiting(
+    rounds: Sequence[Round], sessions: Sequence[ReferenceSession], probe: Probe | None
+) -> Series | None:
+    """Busy cores, where every session and this one have CPU times; those that have none are few, and old."""
+    known = [session for session in sessions if figures_of(CPU_PER_ROW, session.rounds)]
+    brought = [_busy_cores(session.rounds) for session in known]
+    current = _busy_cores(rounds)
+    work = _of_work(rounds, known, probe)
+    if not (current and work and all(brought)):
+        return None
+    return Series(THROUGHPUT, tuple(brought), current, WAITING, work)
+
+
+def _busy_cores(rounds: Sequence[Round]) -> Figures:
+    speeds, times = figures_of(THROUGHPUT, rounds), figures_of(CPU_PER_ROW, rounds)
+    return _numbers(a * b for a, b in zip(speeds, times, strict=True)) if speeds and times else ()
+
+
+def _of_times(metric: Metric, rounds: Sequence[Round], sessions: Sequence[ReferenceSession]) -> Series:
+    """As they were measured."""
+    noise = replace(NOISE[metric.name], session_sd=UNPROBED_SD, session_weight=UNPROBED_WEIGHT)
+    return Series(metric, _figures(metric, sessions), figures_of(metric, rounds), noise)
+
+
+def _figures(metric: Metric, sessions: Sequence[ReferenceSession]) -> tuple[Figures, ...]:
+    return tuple(figures_of(metric, session.rounds) for session in sessions)
+
+
+def _slower_now(sessions: Sequence[ReferenceSession], probe: Probe | None) -> list[float] | None:
+    """By session, how many times the CPU seconds fixed work takes now; None where one is without a probe."""
+    now = probe.seconds if probe else None
+    then = [session.probe.seconds if session.probe else None for session in sessions]
+    known = [seconds for seconds in then if seconds is not None]
+    if now is None or len(known) < len(then):
+        return None
+    return [now / seconds for seconds in known]
 
 
 def _apart(then: Probe | None, now: Probe | None) -> bool:
@@ -89,8 +136,10 @@ def _apart(then: Probe | None, now: Probe | None) -> bool:
     return abs(math.log(now.seconds) - math.log(then.seconds)) > math.log(PROBE_LIMIT)
 
 
-def _mean(figures: Figures) -> float:
-    return math.exp(math.fsum(map(math.log, figures)) / len(figures))
+def _numbers(figures: Iterable[float]) -> Figures:
+    """The figures; none where factors that no machine has (1e300 s a row) left one that is no number."""
+    listed = tuple(figures)
+    return listed if all(0 < figure < math.inf for figure in listed) else ()
 
 
 def figures_of(metric: Metric, rounds: Sequence[Round]) -> Figures:

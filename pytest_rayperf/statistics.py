@@ -11,7 +11,8 @@ McCulloch, "Variance Components", 1992, ch. 3):
 Rounds of one session share a machine state, so more rounds shrink the second part and never the first.
 Both standard deviations are estimated with a stated prior, weighted by its degrees of freedom (the
 "moderated" variance of Smyth, 2004, doi:10.2202/1544-6115.1027): three equal rounds do not prove that there
-is no noise, and one baseline session says nothing of the difference between sessions.
+is no noise, and one baseline session says nothing of the difference between sessions. A prior that the
+figures contradict is left out.
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ class Noise:
     Args:
         session_sd: standard deviation of the log between sessions.
         round_sd: standard deviation of the log between rounds of a session.
-        weight: degrees of freedom that each of these beliefs counts for.
+        session_weight: degrees of freedom that the first belief counts for.
+        round_weight: those of the second.
     """
 
     session_sd: float
     round_sd: float
-    weight: float = 12.0
+    session_weight: float = 12.0
+    round_weight: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -121,17 +124,15 @@ def session_ratio(
         for group, mean in zip([*groups, now], [*means, current_mean], strict=True)
         for x in group
     )
-    round_df = sum(len(group) - 1 for group in [*groups, now]) + noise.weight
-    round_var = (squares + noise.weight * noise.round_sd**2) / round_df
+    seen = sum(len(group) - 1 for group in [*groups, now])
+    round_var, round_df = _moderated(squares, seen, noise.round_sd**2, noise.round_weight)
 
-    session_df = k - 1 + noise.weight
-    session_squares = noise.weight * noise.session_sd**2
+    between = 0.0
     if k > 1:
         centre = _mean(means)
         spread = math.fsum((mean - centre) ** 2 for mean in means) / (k - 1)
-        between = spread - round_var * inverse_size
-        session_squares += (k - 1) * max(0.0, between)
-    session_var = session_squares / session_df
+        between = max(0.0, spread - round_var * inverse_size) * (k - 1)
+    session_var, session_df = _moderated(between, k - 1, noise.session_sd**2, noise.session_weight)
 
     session_part = session_var * (1 + 1 / k)
     reference_part = round_var * inverse_size / k
@@ -169,10 +170,9 @@ def paired_ratio(numerator: Sequence[float], denominator: Sequence[float], noise
         raise ValueError(f"{len(numerator)} figures against {len(denominator)}: pairs have one of each")
     differences = [a - b for a, b in zip(_logs(numerator), _logs(denominator), strict=True)]
     mean, count = _mean(differences), len(differences)
-    df = count - 1 + noise.weight
+    squares = math.fsum((x - mean) ** 2 for x in differences)
     # Two independent rounds make up a pair's difference, hence twice the variance of a round.
-    prior_squares = noise.weight * 2 * noise.round_sd**2
-    variance = (math.fsum((x - mean) ** 2 for x in differences) + prior_squares) / df
+    variance, df = _moderated(squares, count - 1, 2 * noise.round_sd**2, noise.round_weight)
     return LogEstimate(mean, math.sqrt(variance / count), df, fixed_share=0.0)
 
 
@@ -200,6 +200,17 @@ def median_interval(figures: Sequence[float], confidence: float = 0.95) -> tuple
     reach = float(stats.t.isf((1 - confidence) / 2, logs.size - 1)) * error
     centre = float(np.median(logs))
     return _exp(centre - reach), _exp(centre + reach)
+
+
+def _moderated(squares: float, df: int, prior: float, weight: float) -> tuple[float, float]:
+    """A variance and its degrees of freedom, of `squares` with `df` and a `prior` variance with `weight`.
+
+    What scatters more than the prior allows (beyond the 95 % point of F: "prior-data conflict", Evans and
+    Moshonov 2006, doi:10.1214/06-BA129) speaks for itself: the belief would hide noise.
+    """
+    if df > 0 and squares > df * prior * float(special.fdtri(df, weight, 0.95)):
+        return squares / df, df
+    return (squares + weight * prior) / (df + weight), df + weight
 
 
 def _satterthwaite(*parts: tuple[float, float]) -> float:

@@ -7,19 +7,13 @@ trusted; the gated metrics with noise, surest first (`comparing.py`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from pytest_rayperf.attribution import attribute
-from pytest_rayperf.comparing import (
-    compare_pairs,
-    compare_sessions,
-    pairs_may_decide,
-    sessions_may_decide,
-)
 from pytest_rayperf.exact import judge_counters, judge_work
-from pytest_rayperf.policy import GATED, Policy
-from pytest_rayperf.reasons import BESIDE, OLDEST, against, creeping, describe, explain
-from pytest_rayperf.reference import Reference, ReferenceSession
+from pytest_rayperf.policy import Policy
+from pytest_rayperf.questions import of_pairs, of_sessions, speaker, worth_measuring_on
+from pytest_rayperf.reasons import BESIDE, against, creeping, describe, explain
+from pytest_rayperf.reference import Reference
 from pytest_rayperf.results import (
     Attribution,
     Comparison,
@@ -28,13 +22,9 @@ from pytest_rayperf.results import (
     Subject,
     Verdict,
 )
-from pytest_rayperf.series import figures_of, other_machine, series_of
+from pytest_rayperf.series import other_machine
 from pytest_rayperf.targets import missed_target
 from pytest_rayperf.work.counts import Work
-
-ANCHOR_PART = 0.2
-"""Of a benchmark's part of the error: what the comparison with the oldest kept sessions has, where there is
-one. Creep is slow, and has many runs to be seen in."""
 
 
 def judge(
@@ -79,7 +69,7 @@ def judge(
     other = other_machine(probe, reference)
     comparisons: tuple[Comparison, ...] = ()
     if disturbed is None and other is None:
-        comparisons = _comparisons(warm, reference, policy, probe)
+        comparisons = tuple(q.answer for q in of_sessions(warm, reference, policy, probe))
     if missed is not None:
         return missed
     found = attribute(warm, [r for s in reference.recent for r in s.rounds])
@@ -97,10 +87,10 @@ def judge(
         return Verdict("incomparable", other)
     if not comparisons:
         return Verdict("inconclusive", f"no metric of {reference.name} was measured in this run")
-    speaker = _speaker(comparisons)
-    if speaker.since is not None and speaker.status == "inconclusive":
-        return _from(speaker, comparisons, creeping(speaker), found)
-    return _from(speaker, comparisons, explain(speaker, comparisons, len(reference.recent)), found)
+    said = speaker(comparisons)
+    if said.since is not None:
+        return _from(said, comparisons, creeping(said), found)
+    return _from(said, comparisons, explain(said, comparisons, len(reference.recent)), found)
 
 
 def settled(
@@ -118,19 +108,14 @@ def settled(
     if other_machine(probe, reference) is not None:
         return True
     warm = _warm(rounds, policy)
-    comparisons = () if any(r.disturbed for r in warm) else _comparisons(warm, reference, policy, probe)
-    if any(c.status == "regressed" for c in comparisons):
+    if any(r.disturbed for r in warm):
+        return True
+    questions = of_sessions(warm, reference, policy, probe)
+    answers = [question.answer for question in questions]
+    if any(c.status == "regressed" for c in answers):
         # An untimed benchmark's one round had no warm-up: slow, it is a reason to measure on.
         return policy.timed
-    if not policy.timed or not comparisons:
-        return True
-    speaker = _speaker(comparisons)
-    if speaker.status != "inconclusive":
-        return True
-    old, new = _shares(policy) if reference.anchor else (policy, policy)
-    then, share = (reference.recent, new) if speaker.since is None else (reference.anchor, old)
-    series = series_of(speaker.metric, warm, then, probe)
-    return not sessions_may_decide(speaker.metric, series.sessions, series.current, share)
+    return not policy.timed or not answers or not worth_measuring_on(questions, answers)
 
 
 def judge_pairs(reference: Sequence[Round], current: Sequence[Round], policy: Policy) -> Verdict:
@@ -147,32 +132,32 @@ def judge_pairs(reference: Sequence[Round], current: Sequence[Round], policy: Po
     wrong = _rows_differ([*reference, *current])
     if wrong:
         return Verdict("invalid", wrong, metric="rows", wrong=True)
-    comparisons = _paired_comparisons(reference, current, policy)
+    then, now = _partners(reference, current)
+    comparisons = tuple(question.answer for question in of_pairs(then, now, policy))
     if not comparisons:
         return Verdict("inconclusive", "no metric was measured on both sides")
-    then, now = _partners(reference, current)
     found = attribute(now, then)
     regressed = [c for c in comparisons if c.status == "regressed"]
     if regressed:
         reason = "\n".join(describe(c, found, BESIDE) for c in regressed)
         return _from(regressed[0], comparisons, reason, found)
-    reason = explain(comparisons[0], comparisons, None)
+    said = speaker(comparisons)
+    reason = explain(said, comparisons, None)
     disturbed = next((r.disturbed for r in (*reference, *current) if r.disturbed), None)
     if disturbed is not None:
         reason = f"{reason}; rounds were disturbed, those of both sides: {disturbed}"
-    return _from(comparisons[0], comparisons, reason, found)
+    return _from(said, comparisons, reason, found)
 
 
 def settled_pairs(reference: Sequence[Round], current: Sequence[Round], policy: Policy) -> bool:
     """Whether measuring on is pointless: the verdict is certain, or unlikely to be within the last look."""
-    comparisons = _paired_comparisons(reference, current, policy)
-    if _rows_differ([*reference, *current]) or not comparisons:
+    questions = of_pairs(*_partners(reference, current), policy)
+    answers = [question.answer for question in questions]
+    if _rows_differ([*reference, *current]) or not answers:
         return True
-    if any(c.status == "regressed" for c in comparisons) or comparisons[0].status != "inconclusive":
+    if any(c.status == "regressed" for c in answers):
         return True
-    surest = comparisons[0].metric
-    then, now = (figures_of(surest, rounds) for rounds in _partners(reference, current))
-    return not pairs_may_decide(surest, then, now, policy)
+    return not worth_measuring_on(questions, answers)
 
 
 def _partners(
@@ -250,59 +235,6 @@ def _subject_change(reference: Reference, subject: Subject) -> str:
         f"incomparable: {reference.name} measured something else ({', '.join(changes)}); "
         "record this one with --rayperf-update-baselines"
     )
-
-
-def _comparisons(
-    rounds: Sequence[Round], reference: Reference, policy: Policy, probe: Probe | None
-) -> tuple[Comparison, ...]:
-    """With the recent sessions, surest metric first, and then with the oldest, where they are others."""
-    if not reference.anchor:
-        return _compared(rounds, reference.recent, policy, probe)
-    old, new = _shares(policy)
-    crept = [replace(c, since=OLDEST) for c in _compared(rounds, reference.anchor, old, probe)[:1]]
-    return (*_compared(rounds, reference.recent, new, probe), *crept)
-
-
-def _shares(policy: Policy) -> tuple[Policy, Policy]:
-    """The policies of the comparisons with the oldest and with the recent sessions: they share the error."""
-    old = replace(policy, alpha=policy.alpha * ANCHOR_PART)
-    return old, replace(policy, alpha=policy.alpha * (1 - ANCHOR_PART))
-
-
-def _compared(
-    rounds: Sequence[Round], sessions: Sequence[ReferenceSession], policy: Policy, probe: Probe | None
-) -> tuple[Comparison, ...]:
-    found = [(metric, series_of(metric, rounds, sessions, probe)) for metric in GATED]
-    return tuple(
-        compare_sessions(metric, series.sessions, series.current, policy)
-        for metric, series in found
-        if series
-    )
-
-
-def _paired_comparisons(
-    reference: Sequence[Round], current: Sequence[Round], policy: Policy
-) -> tuple[Comparison, ...]:
-    sides = _partners(reference, current)
-    compared = []
-    for metric in GATED:
-        then, now = (figures_of(metric, rounds) for rounds in sides)
-        if then and now:
-            compared.append(compare_pairs(metric, then, now, policy))
-    return tuple(compared)
-
-
-def _speaker(comparisons: Sequence[Comparison]) -> Comparison:
-    """Which comparison speaks for a benchmark that has not regressed.
-
-    It is the surest metric's; the others were heard, and did not object. But what is as fast as lately, and
-    by its estimate slower than the oldest sessions by more than the threshold, is not called unchanged.
-    """
-    surest = comparisons[0]
-    crept = next((c for c in comparisons if c.since is not None), None)
-    if crept is None or surest.status != "unchanged" or crept.slowdown.ratio <= crept.threshold:
-        return surest
-    return crept  # inconclusive: it would have been heard as regressed
 
 
 def _from(

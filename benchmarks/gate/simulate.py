@@ -62,6 +62,7 @@ class Cell:
 
     noise: str
     reference: str
+    kind: str
     slowdown: float
     threshold: float
 

@@ -36,6 +36,7 @@ SUBJECT = Subject(
 )
 ENVIRONMENT = Environment(id="cpu-2", cpu_model="Some CPU", cores=2, memory_bytes=8 * 1024**3)
 SOFTWARE = {"python": "3.11.9", "ray": "2.51.1", "torch": "2.9.0"}
+PROBE = Probe(0.003, 0.003)
 FILE = "baselines/cpu-2/model_loading-fix.json"
 ID = "perf_tests/test_model_loading.py::test_model_loading[fix]"
 
@@ -78,7 +79,7 @@ def make_reference(
     subject: Subject = SUBJECT,
     name: str = FILE,
     software: dict[str, str | None] | None = None,
-    probe: Probe | None = None,
+    probe: Probe | None = PROBE,
 ) -> Reference:
     """A baseline of these sessions, of three equal ones where none is given."""
     given = sessions or (make_rounds(),) * 3

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pytest_rayperf import comparing
 from pytest_rayperf.comparing import compare_pairs, compare_sessions, pairs_may_decide, sessions_may_decide
-from pytest_rayperf.policy import BETA, GATED, NOISE, POWER, Policy
+from pytest_rayperf.noise import NOISE
+from pytest_rayperf.policy import BETA, GATED, POWER, Policy
 from pytest_rayperf.results import CPU_PER_ROW, THROUGHPUT
 from pytest_rayperf.sequential import nominal_level
 from pytest_rayperf.statistics import paired_ratio, session_ratio

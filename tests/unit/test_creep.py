@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
-from builders import FILE, SUBJECT, make_reference, make_round, make_rounds
+from builders import FILE, PROBE, SUBJECT, make_reference, make_round, make_rounds
 
 from pytest_rayperf import verdict as verdict_module
 from pytest_rayperf.policy import Policy
 from pytest_rayperf.reference import ANCHORS, RECENT
 from pytest_rayperf.results import CPU_PER_ROW
-from pytest_rayperf.verdict import ANCHOR_PART, judge, settled
+from pytest_rayperf.questions import ANCHOR_PART
+from pytest_rayperf.verdict import judge as judge_with_probe
+from pytest_rayperf.verdict import settled as settled_with_probe
 
-POLICY = Policy()
+judge, settled = partial(judge_with_probe, probe=PROBE), partial(settled_with_probe, probe=PROBE)
+POLICY = Policy(max_slowdown=1.15)
 CREEPING = "inconclusive: as fast as in the last sessions, and cpu_seconds_per_row "
 OLDEST = "the oldest kept sessions"
 

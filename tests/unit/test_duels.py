@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_rayperf.duels import NO_EFFECT, duel_verdict, ladder_of, sweep_of
-from pytest_rayperf.policy import NOISE, Policy
+from pytest_rayperf.noise import NOISE
+from pytest_rayperf.policy import Policy
 from pytest_rayperf.results import Interval
 from pytest_rayperf.statistics import paired_ratio
 

@@ -8,7 +8,8 @@ from builders import LIGHT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_rayperf.policy import BETA, GATED, NOISE, Policy, look_schedule
+from pytest_rayperf.noise import NOISE
+from pytest_rayperf.policy import BETA, GATED, Policy, look_schedule
 from pytest_rayperf.results import CPU_PER_ROW, METRICS
 
 

@@ -16,7 +16,7 @@ from pytest_rayperf.series import series_of
 from pytest_rayperf.verdict import judge, settled
 from pytest_rayperf.work.counts import OperatorWork, Work
 
-POLICY = Policy()
+POLICY = Policy(max_slowdown=1.15)
 UNTIMED = replace(POLICY, timed=False, looks=(1, 4))
 THEN = Probe(0.002, 0.002)
 

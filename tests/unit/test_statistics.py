@@ -21,7 +21,7 @@ from pytest_rayperf.statistics import (
 )
 
 NOISE = Noise(session_sd=0.07, round_sd=0.08)
-NO_PRIOR = Noise(session_sd=0.07, round_sd=0.08, weight=1e-9)
+NO_PRIOR = Noise(session_sd=0.07, round_sd=0.08, session_weight=1e-9, round_weight=1e-9)
 
 figure = st.floats(1e-3, 1e6)
 figures = st.lists(figure, min_size=1, max_size=6)
@@ -124,7 +124,7 @@ class TestSessionRatio:
     def test_by_hand(self):
         # k = 2 sessions of 2 rounds, 2 rounds now; logs around their means are +-0.1, +-0.1 and +-0.2.
         e = math.exp
-        noise = Noise(session_sd=0.1, round_sd=0.1, weight=4.0)
+        noise = Noise(session_sd=0.1, round_sd=0.1, session_weight=4.0, round_weight=4.0)
         estimate = session_ratio([[e(-0.1), e(0.1)], [e(0.4), e(0.6)]], [e(0.8), e(1.2)], noise)
         round_df = 3 + 4
         round_var = (0.02 + 0.02 + 0.08 + 4 * 0.01) / round_df
@@ -142,7 +142,7 @@ class TestSessionRatio:
 
     def test_without_session_noise_and_prior_it_is_the_pooled_t_test(self):
         one, other = [10.0, 11.0, 12.5, 9.8], [13.0, 14.5, 12.2, 15.1, 13.3]
-        noise = Noise(session_sd=1e-9, round_sd=1e-9, weight=1e-9)
+        noise = Noise(session_sd=1e-9, round_sd=1e-9, session_weight=1e-9, round_weight=1e-9)
         estimate = session_ratio([one], other, noise)
         known = stats.ttest_ind(np.log(other), np.log(one))
         interval = known.confidence_interval(0.95)
@@ -246,8 +246,8 @@ class TestSessionRatio:
     @LIGHT
     def test_degrees_of_freedom_lie_between_the_smaller_and_the_sum(self, reference, current):
         estimate = session_ratio(reference, current, NOISE)
-        rounds = sum(len(s) - 1 for s in [*reference, current]) + NOISE.weight
-        between = len(reference) - 1 + NOISE.weight
+        rounds = sum(len(s) - 1 for s in [*reference, current]) + NOISE.round_weight
+        between = len(reference) - 1 + NOISE.session_weight
         assert min(rounds, between) * (1 - 1e-9) <= estimate.df <= (rounds + between) * (1 + 1e-9)
 
     @pytest.mark.parametrize("bad", BAD)
@@ -302,7 +302,7 @@ class TestCoverage:
         assert missed <= stats.binom.isf(1e-4, runs, 0.07)  # approximately 95 %
 
     def test_a_prior_that_is_too_small_is_corrected_by_the_data(self):
-        believed = Noise(session_sd=0.01, round_sd=0.01, weight=2.0)
+        believed = Noise(session_sd=0.01, round_sd=0.01, session_weight=2.0, round_weight=2.0)
         generator = np.random.default_rng(13)
         drawn = [list(np.exp(generator.normal(0, 0.3, 6))) for _ in range(7)]
         estimate = session_ratio(drawn[:-1], drawn[-1], believed)

@@ -3,20 +3,26 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
-from builders import FILE, LIGHT, SOFTWARE, SUBJECT, make_reference, make_round, make_rounds
+from builders import FILE, LIGHT, PROBE, SOFTWARE, SUBJECT, make_reference, make_round, make_rounds
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pytest_rayperf.policy import GATED, NOISE, Policy, look_schedule
+from pytest_rayperf.noise import NOISE
+from pytest_rayperf.policy import GATED, Policy, look_schedule
 from pytest_rayperf.results import STATUSES, Call, Operator
-from pytest_rayperf.verdict import judge, settled
+from pytest_rayperf.verdict import judge as judge_with_probe
+from pytest_rayperf.verdict import settled as settled_with_probe
 from pytest_rayperf.work.counts import OperatorWork, Work
 
-POLICY = Policy()
+judge, settled = partial(judge_with_probe, probe=PROBE), partial(settled_with_probe, probe=PROBE)
+"""In an hour like those of the baseline. What other hours do is in test_probe.py."""
+
+POLICY = Policy(max_slowdown=1.15)
 ACCEPT = "accept with --rayperf-update-baselines"
 
 
