@@ -5,16 +5,16 @@
 A suite run takes one recorded session for its own, others of the same kind for its baseline, and draws the
 rounds of its 22 benchmarks from them: with replacement, as they were measured, one after the other until
 the verdict (`pytest_rayperf.verdict`, the very code that decides) says that it is settled. A slowdown is put
-in as a factor on the wall and CPU time of every round of the run. Pairs are rounds that followed each other
-in one session.
+in as a factor on every round of the run: of work on its wall and CPU time, of waiting on the wall time alone.
+Pairs are rounds that followed each other in one session.
 
-By cell (noise, reference, slowdown, threshold) are printed:
+By cell (noise, reference, kind of slowdown and its factor, threshold) are printed:
 
 - false alarms: suite runs in which a benchmark that is slower by less than the threshold was called
   regressed, with the upper 95 % limit of Clopper and Pearson (1934, doi:10.1093/biomet/26.4.404);
 - found, passed (called unchanged or improved) and inconclusive benchmarks;
-- rounds: the mean of ours; of a fixed 20; of Wald's test (1945, doi:10.1214/aoms/1177731118) for the same
-  errors, which is told the noise.
+- rounds: the mean of ours, and how often the verdict is that of a fixed 20; the mean of Wald's test (1945,
+  doi:10.1214/aoms/1177731118) of the slowdown against the threshold, for the same errors, told the noise.
 
 Exit status 1 if a cell has more than 1 % false alarms, or passes more than 5 % of the slowdowns that are
 beyond the threshold.
@@ -50,8 +50,18 @@ RECORDED_ROUNDS = 3
 
 NOISES = ("nothing", "light", "busy")
 REFERENCES = ("1 session", "3 sessions", "5 sessions", "pairs")
-SLOWDOWNS = (1.0, 1.03, 1.05, 1.10, 1.20)
-THRESHOLDS = (1.10, 1.03)
+SLOWDOWNS = (
+    ("work", 1.0),
+    ("work", 1.03),
+    ("work", 1.05),
+    ("work", 1.10),
+    ("work", 1.20),
+    ("work", 1.50),
+    ("waiting", 1.05),
+    ("waiting", 1.20),
+)
+NARROW = (("work", 1.0), ("work", 1.05), ("work", 1.10), ("waiting", 1.05))
+"""Played with the second threshold, with pairs alone: stored baselines cannot see 3 %."""
 
 SUBJECT = Subject("recorded", "recorded", "0", 1, "recorded", "recorded")
 
@@ -107,12 +117,12 @@ def play(cell: Cell, traces: Traces, generator: np.random.Generator) -> Count:
         policy = Policy(max_slowdown=cell.threshold, comparisons=BENCHMARKS - rejected)
         block = traces.block(own, pipeline)
         if cell.reference == "pairs":
-            verdict, rounds, fixed = with_pairs(block, cell.slowdown, policy, generator)
+            verdict, rounds, fixed = with_pairs(block, cell, policy, generator)
         else:
             wanted = int(cell.reference.split()[0])
             names = [others[i % len(others)] for i in range(wanted)]
             blocks = [traces.block(name, pipeline) for name in names]
-            verdict, rounds, fixed = with_baseline(blocks, block, cell.slowdown, policy, generator)
+            verdict, rounds, fixed = with_baseline(blocks, block, cell, policy, generator)
         rejected += verdict.status == "regressed"
         count.statuses[verdict.status] += 1
         count.rounds += rounds
@@ -122,14 +132,14 @@ def play(cell: Cell, traces: Traces, generator: np.random.Generator) -> Count:
 
 
 def with_baseline(
-    blocks: Sequence[Block], own: Block, factor: float, policy: Policy, generator: np.random.Generator
+    blocks: Sequence[Block], own: Block, cell: Cell, policy: Policy, generator: np.random.Generator
 ) -> tuple[Verdict, int, Verdict]:
     """The verdict against a stored baseline, its rounds, and the verdict of all 20 rounds."""
     sessions = (
         ReferenceSession(tuple(drawn(b.rounds, RECORDED_ROUNDS, generator)), probe=b.probe) for b in blocks
     )
     reference = Reference("recorded.json", SUBJECT, tuple(sessions))
-    rounds = [slower(r, factor) for r in drawn(own.rounds, policy.looks[-1], generator)]
+    rounds = [slower(r, cell.slowdown, cell.kind) for r in drawn(own.rounds, policy.looks[-1], generator)]
     last = next(
         (n for n in policy.looks if settled(rounds[:n], SUBJECT, reference, policy, own.probe)),
         policy.looks[-1],
@@ -140,13 +150,14 @@ def with_baseline(
 
 
 def with_pairs(
-    own: Block, factor: float, policy: Policy, generator: np.random.Generator
+    own: Block, cell: Cell, policy: Policy, generator: np.random.Generator
 ) -> tuple[Verdict, int, Verdict]:
     """The verdict against rounds measured in turn, its rounds, and the verdict of all 20 pairs."""
     starts = generator.integers(0, len(own.rounds) - 1, policy.looks[-1])
     swapped = generator.integers(0, 2, policy.looks[-1])
     then = [own.rounds[s + w] for s, w in zip(starts, swapped, strict=True)]
-    now = [slower(own.rounds[s + 1 - w], factor) for s, w in zip(starts, swapped, strict=True)]
+    after = [own.rounds[s + 1 - w] for s, w in zip(starts, swapped, strict=True)]
+    now = [slower(r, cell.slowdown, cell.kind) for r in after]
     last = next((n for n in policy.looks if settled_pairs(then[:n], now[:n], policy)), policy.looks[-1])
     once = replace(policy, looks=(policy.looks[-1],))
     return judge_pairs(then[:last], now[:last], policy), last, judge_pairs(then, now, once)
@@ -175,10 +186,10 @@ def play_many(task: tuple[Cell, int, int]) -> tuple[Cell, Count]:
 
 def cells(options: argparse.Namespace) -> Iterator[Cell]:
     """Those that were asked for."""
-    for noise, reference, slowdown, threshold in product(
-        options.noise, options.reference, options.slowdown, options.threshold
-    ):
-        yield Cell(noise, reference, slowdown, threshold)
+    for noise, reference, (kind, slowdown) in product(options.noise, options.reference, SLOWDOWNS):
+        yield Cell(noise, reference, kind, slowdown, 1.10)
+    for noise, (kind, slowdown) in product(options.noise, NARROW if "pairs" in options.reference else ()):
+        yield Cell(noise, "pairs", kind, slowdown, 1.03)
 
 
 def upper_limit(hits: int, of: int) -> float:
@@ -187,29 +198,27 @@ def upper_limit(hits: int, of: int) -> float:
 
 
 def wald_rounds(sd: float, true: float, threshold: float, alpha: float) -> float:
-    """Expected pairs of Wald's test of ratio 1 against `threshold`, at the ratio `true`, noise known.
+    """Expected pairs of Wald's test of the ratio `true` against `threshold`, the noise known; at least 1.
 
-    Wald's approximation (1945, (4:8)) on the mean of the log likelihood ratio's steps; at least 1.
+    The chance of a false alarm is `alpha`, that of a false pass BETA. (1945, (4:8), for a normal mean:
+    the expected log likelihood ratio at the end over that of one step.)
     """
-    theta, step = math.log(threshold), math.log(true)
+    if true == threshold:
+        return math.inf
     low, high = math.log(BETA / (1 - alpha)), math.log((1 - BETA) / alpha)
-    drift = theta * (step - theta / 2) / sd**2
-    if abs(drift) < 1e-9:
-        return -low * high / (theta / sd) ** 2
-    power = -2 * drift / (theta / sd) ** 2
-    down = (math.exp(power * high) - 1) / (math.exp(power * high) - math.exp(power * low))
-    return max(1.0, (down * low + (1 - down) * high) / drift)
+    at_end = (1 - BETA) * high + BETA * low if true > threshold else -((1 - alpha) * low + alpha * high)
+    return max(1.0, at_end * 2 * (sd / math.log(threshold / true)) ** 2)
 
 
-def pair_sd(noise: str) -> float:
-    """Standard deviation of the log ratio of neighbouring rounds' CPU seconds a row."""
-    logs = [
-        math.log(b.cpu_seconds_per_row or 1) - math.log(a.cpu_seconds_per_row or 1)
-        for block in recorded().blocks
-        if block.beside == noise
-        for a, b in zip(block.rounds, block.rounds[1:], strict=False)
-    ]
-    return float(np.sqrt(np.mean(np.square(logs))))
+def pair_sd(noise: str, kind: str) -> float:
+    """Standard deviation of the log ratio of neighbouring rounds' CPU seconds a row, or busy cores."""
+    steps = []
+    for block in recorded().blocks:
+        work = [math.log(r.cpu_seconds_per_row or 1) for r in block.rounds]
+        waiting = [w + math.log(r.throughput) for w, r in zip(work, block.rounds, strict=True)]
+        if block.beside == noise:
+            steps.append(np.diff(work if kind == "work" else waiting))
+    return float(np.sqrt(np.mean(np.square(np.concatenate(steps)))))
 
 
 def line(cell: Cell, count: Count) -> dict[str, object]:
@@ -220,13 +229,14 @@ def line(cell: Cell, count: Count) -> dict[str, object]:
     beyond, below = cell.slowdown > cell.threshold, cell.slowdown < cell.threshold
     bound = ""
     if cell.reference == "pairs":
-        bound = f"{wald_rounds(pair_sd(cell.noise), cell.slowdown, cell.threshold, 0.01 / BENCHMARKS):.1f}"
+        sd = pair_sd(cell.noise, cell.kind)
+        bound = f"{wald_rounds(sd, cell.slowdown, cell.threshold, 0.01 / BENCHMARKS):.1f}"
     limit = upper_limit(count.alarmed, count.suites)
     return {
         "beside": cell.noise,
         "reference": cell.reference,
         "threshold": f"{cell.threshold:.2f}",
-        "slowdown": f"{cell.slowdown:.2f}",
+        "slowdown": "none" if cell.slowdown == 1 else f"{cell.kind} {cell.slowdown:.2f}",
         "suites": count.suites,
         "false alarms": f"{count.alarmed / count.suites:.2%} (<= {limit:.2%})" if below else "",
         "found": f"{share['regressed']:.1%}",
@@ -257,8 +267,6 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--noise", nargs="+", choices=NOISES, default=NOISES)
     parser.add_argument("--reference", nargs="+", choices=REFERENCES, default=REFERENCES)
-    parser.add_argument("--slowdown", nargs="+", type=float, default=SLOWDOWNS)
-    parser.add_argument("--threshold", nargs="+", type=float, default=THRESHOLDS)
     parser.add_argument("--json", type=Path, help="write the counts here")
     options = parser.parse_args()
     chunk = max(1, min(100, options.suites // options.processes))

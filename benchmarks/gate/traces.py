@@ -60,13 +60,15 @@ def load(folder: Path = FOLDER) -> Traces:
     return Traces(tuple(blocks), duets)
 
 
-def slower(round_: Round, factor: float) -> Round:
-    """The round as it would be if all its work took `factor` times as long: what is put in, not edited."""
+def slower(round_: Round, factor: float, kind: str = "work") -> Round:
+    """The round as it would be if all its work took `factor` times as long, or if it waited that long."""
     if factor == 1:
         return round_
-    operators = tuple(
-        replace(one, cpu_s=None if one.cpu_s is None else one.cpu_s * factor) for one in round_.operators
-    )
+    operators = round_.operators
+    if kind == "work":
+        operators = tuple(
+            replace(one, cpu_s=None if one.cpu_s is None else one.cpu_s * factor) for one in operators
+        )
     return replace(round_, wall_seconds=round_.wall_seconds * factor, operators=operators)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -21,9 +22,9 @@ def gate(monkeypatch):
         sys.modules.pop(name, None)
 
 
-def play(gate, noise, reference, slowdown, threshold=1.10, suites=20):
+def play(gate, noise, reference, slowdown, kind="work", threshold=1.10, suites=20):
     simulate, _ = gate
-    cell = simulate.Cell(noise, reference, slowdown, threshold)
+    cell = simulate.Cell(noise, reference, kind, slowdown, threshold)
     return simulate.play_many((cell, suites, 1))[1]
 
 
@@ -44,6 +45,13 @@ class TestTraces:
         assert other.wall_seconds == pytest.approx(1.2 * one.wall_seconds)
         assert traces.slower(one, 1) is one
 
+    def test_one_that_waits_has_no_more_to_do(self, gate):
+        _, traces = gate
+        one = traces.load().blocks[0].rounds[0]
+        other = traces.slower(one, 1.2, "waiting")
+        assert other.cpu_seconds_per_row == one.cpu_seconds_per_row
+        assert other.wall_seconds == pytest.approx(1.2 * one.wall_seconds)
+
 
 class TestSuites:
     """Seeded: the same draws each time, so that these are facts of the code and the recorded rounds."""
@@ -55,13 +63,15 @@ class TestSuites:
         assert count.suites == 20
         assert count.alarmed == 0
 
+    @pytest.mark.parametrize("kind", ["work", "waiting"])
     @pytest.mark.parametrize("reference", ["3 sessions", "pairs"])
-    def test_a_large_slowdown_does_not_pass(self, gate, reference):
-        count = play(gate, "nothing", reference, 1.3)
+    def test_a_large_slowdown_does_not_pass(self, gate, reference, kind):
+        count = play(gate, "nothing", reference, 1.3, kind)
         assert count.statuses["unchanged"] + count.statuses["improved"] <= 0.05 * count.benchmarks
 
-    def test_pairs_find_it(self, gate):
-        count = play(gate, "nothing", "pairs", 1.3)
+    @pytest.mark.parametrize("kind", ["work", "waiting"])
+    def test_pairs_find_it(self, gate, kind):
+        count = play(gate, "nothing", "pairs", 1.3, kind)
         assert count.statuses["regressed"] > 0.9 * count.benchmarks
 
     def test_what_something_else_disturbed_is_never_called_slower(self, gate):
@@ -85,3 +95,10 @@ class TestLimits:
         few, many = (simulate.wald_rounds(sd, 1.0, 1.1, 0.001) for sd in (0.05, 0.2))
         assert many == pytest.approx(16 * few, rel=0.01)
         assert simulate.wald_rounds(0.001, 1.0, 1.1, 0.001) == 1.0
+        assert simulate.wald_rounds(0.05, 1.1, 1.1, 0.001) == math.inf
+
+    def test_walds_test_by_hand(self, gate):
+        """Log ratio 0.1 with sd 0.1: a step has the information 1 / 2, and log(0.95 / 0.001) ends it."""
+        simulate, _ = gate
+        found = simulate.wald_rounds(0.1, 1.1 * math.exp(0.1), 1.1, 0.001)
+        assert found == pytest.approx(2 * (0.95 * math.log(950) + 0.05 * math.log(0.05 / 0.999)))
