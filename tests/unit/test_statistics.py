@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from builders import LIGHT
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 
 from pytest_rayperf.results import Interval
 from pytest_rayperf.statistics import (
     LogEstimate,
     Noise,
+    _moderated,
     after_pairs,
     after_rounds,
     median_interval,
@@ -38,6 +40,18 @@ BAD = [
     pytest.param([1.0, 0.0, 2.0], id="zero among good"),
     pytest.param([1.0, 2.0, -3.0], id="negative among good"),
 ]
+
+
+def belief(squares: float, df: int, sd: float, weight: float) -> tuple[float, float]:
+    """The variance and its degrees of freedom: the belief is heard unless the figures contradict it."""
+    if df and squares / df > sd**2 * stats.f.isf(0.05, df, weight):
+        return squares / df, df
+    return (squares + weight * sd**2) / (df + weight), df + weight
+
+
+def sd_at_the_limit(noise_sd: float, df: int, weight: float) -> float:
+    """The standard deviation of a sample that a belief just allows: at the 95 % point of F."""
+    return noise_sd * math.sqrt(stats.f.ppf(0.95, df, weight))
 
 
 def width(estimate: LogEstimate, alpha: float = 0.01) -> float:
@@ -124,21 +138,50 @@ class TestSessionRatio:
     def test_by_hand(self):
         # k = 2 sessions of 2 rounds, 2 rounds now; logs around their means are +-0.1, +-0.1 and +-0.2.
         e = math.exp
-        noise = Noise(session_sd=0.1, round_sd=0.1, session_weight=4.0, round_weight=4.0)
-        estimate = session_ratio([[e(-0.1), e(0.1)], [e(0.4), e(0.6)]], [e(0.8), e(1.2)], noise)
-        round_df = 3 + 4
-        round_var = (0.02 + 0.02 + 0.08 + 4 * 0.01) / round_df
-        between = 0.5**2 / 2 - round_var / 2
+        noise = Noise(session_sd=0.1, round_sd=0.1, session_weight=4.0, round_weight=6.0)
+        estimate = session_ratio([[e(-0.1), e(0.1)], [e(0.2), e(0.4)]], [e(0.8), e(1.2)], noise)
+        round_df = 3 + 6
+        round_var = (0.02 + 0.02 + 0.08 + 6 * 0.01) / round_df
+        between = 0.3**2 / 2 - round_var / 2
         session_df = 1 + 4
         session_var = (4 * 0.01 + between) / session_df
         session_part = session_var * 1.5
         round_part = round_var * (1 / 2 + 1 / 4)
-        assert estimate.value == pytest.approx(1.0 - 0.25)
+        assert estimate.value == pytest.approx(1.0 - 0.15)
         assert estimate.standard_error == pytest.approx(math.sqrt(session_part + round_part))
         total = session_part + round_part
         assert estimate.df == pytest.approx(
             total**2 / (session_part**2 / session_df + round_part**2 / round_df)
         )
+        assert estimate.fixed_share == pytest.approx(
+            (session_part + round_var / 4) / (session_part + round_var / 4 + round_var)
+        )
+
+    def test_by_hand_where_sessions_differ_by_more_than_is_believed(self):
+        # F(1, 4) is 7.71 at 95 %: 0.117 is beyond 7.71 * 0.01, so that one degree of freedom is all there is.
+        e = math.exp
+        noise = Noise(session_sd=0.1, round_sd=0.1, session_weight=4.0, round_weight=4.0)
+        estimate = session_ratio([[e(-0.1), e(0.1)], [e(0.4), e(0.6)]], [e(0.9), e(1.1)], noise)
+        round_df = 3 + 4
+        round_var = (0.02 + 0.02 + 0.02 + 4 * 0.01) / round_df
+        session_var = 0.5**2 / 2 - round_var / 2
+        session_part, round_part = session_var * 1.5, round_var * (1 / 2 + 1 / 4)
+        total = session_part + round_part
+        assert session_var == pytest.approx(0.1179, abs=1e-4)
+        assert estimate.standard_error == pytest.approx(math.sqrt(total))
+        assert estimate.df == pytest.approx(total**2 / (session_part**2 / 1 + round_part**2 / round_df))
+
+    def test_by_hand_where_rounds_do(self):
+        # F(3, 4) is 6.59 at 95 %: 0.22 / 3 = 0.0733 is beyond 6.59 * 0.01.
+        e = math.exp
+        noise = Noise(session_sd=0.1, round_sd=0.1, session_weight=4.0, round_weight=4.0)
+        estimate = session_ratio([[e(-0.1), e(0.1)], [e(-0.1), e(0.1)]], [e(0.7), e(1.3)], noise)
+        round_var = (0.02 + 0.02 + 0.18) / 3
+        session_part = 4 * 0.01 / 5 * 1.5  # the means are equal
+        round_part = round_var * (1 / 2 + 1 / 4)
+        total = session_part + round_part
+        assert estimate.standard_error == pytest.approx(math.sqrt(total))
+        assert estimate.df == pytest.approx(total**2 / (session_part**2 / 5 + round_part**2 / 3))
 
     def test_without_session_noise_and_prior_it_is_the_pooled_t_test(self):
         one, other = [10.0, 11.0, 12.5, 9.8], [13.0, 14.5, 12.2, 15.1, 13.3]
@@ -246,9 +289,34 @@ class TestSessionRatio:
     @LIGHT
     def test_degrees_of_freedom_lie_between_the_smaller_and_the_sum(self, reference, current):
         estimate = session_ratio(reference, current, NOISE)
-        rounds = sum(len(s) - 1 for s in [*reference, current]) + NOISE.round_weight
-        between = len(reference) - 1 + NOISE.session_weight
+        (_, rounds), (_, between) = self.parts(reference, current)
         assert min(rounds, between) * (1 - 1e-9) <= estimate.df <= (rounds + between) * (1 + 1e-9)
+
+    @staticmethod
+    def parts(reference, current):
+        """The variances between rounds and between sessions, each with its degrees of freedom."""
+        logs = [np.log(session) for session in reference]
+        squares = sum(float(np.square(x - x.mean()).sum()) for x in [*logs, np.log(current)])
+        seen = sum(len(session) - 1 for session in [*reference, current])
+        rounds = belief(squares, seen, NOISE.round_sd, NOISE.round_weight)
+        means, k = np.array([x.mean() for x in logs]), len(logs)
+        apart = float(np.square(means - means.mean()).sum())
+        between = max(0.0, apart - (k - 1) * rounds[0] * float(np.mean([1 / x.size for x in logs])))
+        return rounds, belief(between, k - 1, NOISE.session_sd, NOISE.session_weight)
+
+    @given(sessions, figures)
+    @LIGHT
+    def test_is_that_of_both_parts(self, reference, current):
+        estimate = session_ratio(reference, current, NOISE)
+        (rounds, round_df), (between, session_df) = self.parts(reference, current)
+        k = len(reference)
+        session_part = between * (1 + 1 / k)
+        round_part = rounds * (1 / len(current) + sum(1 / len(s) for s in reference) / k**2)
+        total = session_part + round_part
+        assert estimate.standard_error == pytest.approx(math.sqrt(total))
+        assert estimate.df == pytest.approx(
+            total**2 / (session_part**2 / session_df + round_part**2 / round_df)
+        )
 
     @pytest.mark.parametrize("bad", BAD)
     def test_bad_figures_on_either_side(self, bad):
@@ -265,6 +333,98 @@ class TestSessionRatio:
         reference, current = [[3.0, 1.0], [2.0]], [5.0, 4.0]
         session_ratio(reference, current, NOISE)
         assert (reference, current) == ([[3.0, 1.0], [2.0]], [5.0, 4.0])
+
+
+class TestBelief:
+    """A prior counts for its degrees of freedom, unless the figures scatter beyond the 95 % point of F."""
+
+    SD = math.sqrt(2) * NOISE.round_sd  # of the difference of a pair
+
+    @staticmethod
+    def pairs(sd: float, n: int = 4):
+        """Pairs whose log ratios have this standard deviation."""
+        logs = np.arange(n) - (n - 1) / 2
+        return list(np.exp(sd * logs / logs.std(ddof=1))), [1.0] * n
+
+    @pytest.mark.parametrize("n", [2, 3, 4, 10])
+    @pytest.mark.parametrize("weight", [0.5, 5.0, 12.0])
+    def test_of_pairs_at_the_edge(self, n, weight):
+        noise = replace(NOISE, round_weight=weight)
+        edge = sd_at_the_limit(self.SD, n - 1, weight)
+        within = paired_ratio(*self.pairs(edge * (1 - 1e-6), n), noise)
+        variance = ((n - 1) * edge**2 + weight * self.SD**2) / (n - 1 + weight)
+        assert within.df == n - 1 + weight
+        assert within.standard_error == pytest.approx(math.sqrt(variance / n), rel=1e-5)
+        beyond = paired_ratio(*self.pairs(edge * (1 + 1e-6), n), noise)
+        assert beyond.df == n - 1
+        assert beyond.standard_error == pytest.approx(edge / math.sqrt(n), rel=1e-5)
+
+    def test_of_pairs_by_hand(self):
+        # F(2, 5) is 5.786 at 95 %: a standard deviation of 2.41 times the believed one.
+        assert paired_ratio(*self.pairs(2.40 * self.SD, 3), NOISE).df == 2 + 5
+        beyond = paired_ratio(*self.pairs(2.41 * self.SD, 3), NOISE)
+        assert (beyond.df, beyond.standard_error) == (2, pytest.approx(2.41 * self.SD / math.sqrt(3)))
+
+    def test_the_point_itself_is_allowed(self):
+        """Of numbers that a float holds, where `beyond` and `not below` are not the same."""
+        limit = float(special.fdtri(3, 5.0, 0.95))
+        assert _moderated(3 * 0.25 * limit, 3, 0.25, 5.0)[1] == 3 + 5
+        assert _moderated(math.nextafter(3 * 0.25 * limit, math.inf), 3, 0.25, 5.0)[1] == 3
+
+    @pytest.mark.parametrize("k", [2, 3, 8])
+    def test_of_sessions_at_the_edge(self, k):
+        """Means apart by what the belief just allows, beyond what the rounds explain."""
+        n = 3
+        rounds = NOISE.round_weight * NOISE.round_sd**2 / ((k + 1) * (n - 1) + NOISE.round_weight)
+        edge = sd_at_the_limit(NOISE.session_sd, k - 1, NOISE.session_weight)
+        for factor, lost in ((1 - 1e-6, 0.0), (1 + 1e-6, NOISE.session_weight)):
+            spread = math.sqrt((edge * factor) ** 2 + rounds / n)
+            means, _ = self.pairs(spread, k)
+            estimate = session_ratio([[mean] * n for mean in means], [1.0] * n, NOISE)
+            session_df = k - 1 + NOISE.session_weight - lost
+            between = edge**2 * (k - 1)
+            if not lost:
+                between += NOISE.session_weight * NOISE.session_sd**2
+            session_part = between / session_df * (1 + 1 / k)
+            round_part = rounds * (1 / n + 1 / n / k)
+            round_df = (k + 1) * (n - 1) + NOISE.round_weight
+            total = session_part + round_part
+            assert estimate.standard_error == pytest.approx(math.sqrt(total), rel=1e-5)
+            assert estimate.df == pytest.approx(
+                total**2 / (session_part**2 / session_df + round_part**2 / round_df), rel=1e-5
+            )
+
+    def test_one_session_contradicts_nothing(self):
+        """What sessions differ by is believed as it is: there is nothing to set against it."""
+        estimate = session_ratio([[1.0] * 1000], [9.0] * 1000, NOISE)
+        assert estimate.standard_error == pytest.approx(math.sqrt(2) * NOISE.session_sd, rel=1e-3)
+        assert estimate.df == pytest.approx(NOISE.session_weight, rel=0.01)
+
+    def test_less_scatter_than_is_believed_is_no_contradiction(self):
+        assert paired_ratio([1.0] * 50, [1.0] * 50, NOISE).df == 49 + NOISE.round_weight
+
+    def test_each_belief_is_dropped_by_itself(self):
+        quiet = session_ratio([[1.0] * 3] * 3, [1.0] * 3, NOISE)
+        sessions_apart = session_ratio([[1.0] * 3, [3.0] * 3, [9.0] * 3], [1.0] * 3, NOISE)
+        rounds_apart = session_ratio([[1.0, 3.0, 9.0]] * 3, [1.0, 3.0, 9.0], NOISE)
+        assert quiet.df > 12
+        assert sessions_apart.df == pytest.approx(2, abs=0.1)  # of three sessions
+        assert rounds_apart.df == pytest.approx(4 * 2, abs=0.2)  # of four times three rounds
+        assert sessions_apart.fixed_share > 0.99 > 0.3 > rounds_apart.fixed_share
+
+    def test_a_heavier_belief_is_contradicted_by_less(self):
+        """It is surer of itself: F has a lower point with more degrees of freedom below."""
+        figures = self.pairs(2.0 * self.SD)
+        assert paired_ratio(*figures, replace(NOISE, round_weight=5.0)).df == 3 + 5
+        assert paired_ratio(*figures, replace(NOISE, round_weight=50.0)).df == 3
+
+    def test_noise_that_is_believed_to_be_small_is_not_hidden_by_that(self):
+        """Weighed against any number of figures, a belief with a great weight would hide them all."""
+        sure = replace(NOISE, round_weight=1e6, session_weight=1e6)
+        one, other = self.pairs(10 * self.SD, 4)
+        known = stats.ttest_rel(np.log(one), np.log(other)).confidence_interval(0.98)
+        found = paired_ratio(one, other, sure).interval(0.01, 0.01)
+        assert (math.log(found.low), math.log(found.high)) == pytest.approx((known.low, known.high))
 
 
 class TestCoverage:
@@ -355,7 +515,12 @@ class TestPairedRatio:
     def test_one_pair_has_the_priors_error(self):
         estimate = paired_ratio([2.0], [1.0], NOISE)
         assert estimate.standard_error == pytest.approx(math.sqrt(2) * 0.08)
-        assert estimate.df == 12.0
+        assert estimate.df == NOISE.round_weight == 5.0
+
+    def test_what_is_believed_of_sessions_does_not_matter(self):
+        other = replace(NOISE, session_sd=9.0, session_weight=99.0)
+        one, two = [1.0, 1.1, 1.2], [1.0, 1.05, 0.9]
+        assert paired_ratio(one, two, other) == paired_ratio(one, two, NOISE)
 
     def test_what_hits_both_cancels(self):
         estimate = paired_ratio([2.0, 20.0, 0.2], [1.0, 10.0, 0.1], NOISE)
@@ -407,7 +572,7 @@ class TestPairedRatio:
 class TestAfterPairs:
     def test_is_what_as_many_like_pairs_would_say(self):
         """But for the variance, which those would estimate anew; here the belief outweighs them."""
-        noise = Noise(session_sd=0.07, round_sd=0.08, weight=1e6)
+        noise = Noise(session_sd=0.07, round_sd=0.08, round_weight=1e6)
         one, other = [1.0, 1.1, 1.2], [1.0, 1.0, 1.0]
         now, measured = paired_ratio(one, other, noise), paired_ratio(one * 4, other * 4, noise)
         later = after_pairs(now, 3, 12)
