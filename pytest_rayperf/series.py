@@ -144,11 +144,16 @@ def _numbers(figures: Iterable[float]) -> Figures:
 
 def figures_of(metric: Metric, rounds: Sequence[Round]) -> Figures:
     """The metric in those rounds; none at all if any round lacks it, for the rest would be a selection."""
-    if metric == PEAK_MEMORY and any(r.metric(REUSED.name) for r in rounds):
+    if metric == PEAK_MEMORY and any(r.figures.get(REUSED.name) for r in rounds):
         return ()  # what earlier tests had those workers import is in it
-    figures = [r.metric(metric.name) for r in rounds]
-    usable = tuple(f for f in figures if f is not None and math.isfinite(f) and f > 0)
-    return usable if len(usable) == len(figures) else ()
+    name = metric.name
+    figures = []
+    for round_ in rounds:
+        figure = round_.metric(name)
+        if figure is None or not 0 < figure < math.inf:
+            return ()
+        figures.append(figure)
+    return tuple(figures)
 
 
 def other_machine(probe: Probe | None, reference: Reference) -> str | None:

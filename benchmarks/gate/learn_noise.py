@@ -37,7 +37,7 @@ def figure(round_: Round, metric: str) -> float:
     """The metric; "wall by CPU" is the wall time of a row for each CPU second of it."""
     if metric != "wall by CPU":
         return round_.metric(metric) or 1.0
-    return round_.wall_seconds / round_.rows / (round_.cpu_seconds_per_row or 1.0)
+    return round_.wall_seconds / round_.rows / (round_.metric("cpu_seconds_per_row") or 1.0)
 
 
 def probed(block: Block) -> float:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_rayperf.results import Operator, Probe, Round
+from pytest_rayperf.playing import scaled
+from pytest_rayperf.results import CPU_PER_ROW, Probe, Round
 
 FOLDER = Path(__file__).resolve().parents[2] / "tests" / "data" / "noise"
 
@@ -62,22 +63,14 @@ def load(folder: Path = FOLDER) -> Traces:
 
 def slower(round_: Round, factor: float, kind: str = "work") -> Round:
     """The round as it would be if all its work took `factor` times as long, or if it waited that long."""
-    if factor == 1:
-        return round_
-    operators = round_.operators
-    if kind == "work":
-        operators = tuple(
-            replace(one, cpu_s=None if one.cpu_s is None else one.cpu_s * factor) for one in operators
-        )
-    return replace(round_, wall_seconds=round_.wall_seconds * factor, operators=operators)
+    return round_ if factor == 1 else scaled(round_, cpu=factor if kind == "work" else 1.0, wall=factor)
 
 
 def _round(data: Mapping[str, Any]) -> Round:
     cpu = data["cpu_seconds_per_row"]
-    whole = None if cpu is None else cpu * data["rows"]
     return Round(
         rows=data["rows"],
         wall_seconds=data["wall_seconds"],
-        operators=(Operator("recorded", cpu_s=whole),),
+        figures={} if cpu is None else {CPU_PER_ROW.name: cpu},
         disturbed=data["disturbed"],
     )
