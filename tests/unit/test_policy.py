@@ -8,9 +8,8 @@ from builders import LIGHT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_rayperf.noise import NOISE
-from pytest_rayperf.policy import BETA, GATED, Policy, look_schedule
-from pytest_rayperf.results import CPU_PER_ROW, METRICS
+from pytest_rayperf.policy import ALPHA_SHARE, BETA, GATED, Policy, look_schedule
+from pytest_rayperf.results import CPU_PER_ROW, PEAK_MEMORY, THROUGHPUT
 
 
 class TestLookSchedule:
@@ -56,21 +55,20 @@ class TestAlphaEach:
 
 
 class TestTables:
-    def test_every_gated_metric_has_its_noise(self):
-        assert set(NOISE) >= {metric.name for metric in GATED}
-
-    def test_noise_is_of_metrics_that_there_are(self):
-        assert set(NOISE) <= set(METRICS)
-
     def test_the_surest_comes_first(self):
         assert GATED[0] is CPU_PER_ROW
 
-    @pytest.mark.parametrize("name", sorted(NOISE))
-    def test_a_prior_is_never_no_noise(self, name):
-        noise = NOISE[name]
-        assert 0 < noise.session_sd < 1
-        assert 0 < noise.round_sd < 1
-        assert noise.weight > 0
+    def test_every_gated_metric_has_its_share_of_the_error_and_all_have_it_all(self):
+        assert {metric.name for metric in GATED} == set(ALPHA_SHARE)
+        assert sum(ALPHA_SHARE.values()) == pytest.approx(1.0)
+        assert min(ALPHA_SHARE.values()) > 0
+
+    def test_work_and_waiting_have_nearly_all_of_it(self):
+        """A slowdown is one or the other; memory is heard, and is seldom what got worse."""
+        policy = Policy(alpha=0.01, comparisons=2)
+        assert policy.alpha_for(CPU_PER_ROW.name) == pytest.approx(0.0030)
+        assert policy.alpha_for(THROUGHPUT.name) == pytest.approx(0.00175)
+        assert policy.alpha_for(PEAK_MEMORY.name) == pytest.approx(0.00025)
 
     def test_beta_is_what_the_readme_says(self):
         assert BETA == 0.05
