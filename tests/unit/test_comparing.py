@@ -10,14 +10,21 @@ import pytest
 from builders import LIGHT
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from pytest_rayperf import comparing
-from pytest_rayperf.comparing import compare_pairs, compare_sessions, pairs_may_decide, sessions_may_decide
-from pytest_rayperf.noise import NOISE
+from pytest_rayperf.comparing import (
+    Chances,
+    chances_of_pairs,
+    chances_of_sessions,
+    compare_pairs,
+    compare_sessions,
+)
+from pytest_rayperf.noise import NOISE, WAITING
 from pytest_rayperf.policy import BETA, GATED, POWER, Policy
 from pytest_rayperf.results import CPU_PER_ROW, THROUGHPUT
 from pytest_rayperf.sequential import nominal_level
-from pytest_rayperf.statistics import paired_ratio, session_ratio
+from pytest_rayperf.series import Series
+from pytest_rayperf.statistics import after_pairs, after_rounds, paired_ratio, session_ratio
 
 POLICY = Policy()
 
@@ -35,14 +42,32 @@ def scattered(middle=1.0, by=0.1, n=3):
     return list(middle * np.exp(by * logs / logs.std(ddof=1)))
 
 
+def of_sessions(metric, sessions, current):
+    """Figures of this session, and of earlier ones."""
+    return Series(metric, tuple(map(tuple, sessions)), tuple(current), NOISE[metric.name])
+
+
+def of_pairs(metric, then, now):
+    """Figures that were measured in turn."""
+    return of_sessions(metric, [then], now)
+
+
+def against_sessions(metric, sessions, current, policy):
+    return compare_sessions(of_sessions(metric, sessions, current), policy)
+
+
+def beside(metric, then, now, policy):
+    return compare_pairs(of_pairs(metric, then, now), policy)
+
+
 def by_sessions(slowdown, metric=CPU_PER_ROW, policy=POLICY, n=20, k=8):
     factor = slowdown if metric.better == "lower" else 1 / slowdown
-    return compare_sessions(metric, [[3.0] * n] * k, [3.0 * factor] * n, policy)
+    return against_sessions(metric, [[3.0] * n] * k, [3.0 * factor] * n, policy)
 
 
 def by_pairs(slowdown, metric=CPU_PER_ROW, policy=POLICY, n=20):
     factor = slowdown if metric.better == "lower" else 1 / slowdown
-    return compare_pairs(metric, [3.0] * n, [3.0 * factor] * n, policy)
+    return beside(metric, [3.0] * n, [3.0 * factor] * n, policy)
 
 
 class TestStatus:
@@ -91,10 +116,10 @@ class TestStatus:
             then, now = [1.0] * 20, [cents / 100] * 20
             high = paired_ratio(now, then, NOISE[CPU_PER_ROW.name]).interval(alpha, alpha).high
             limit = 1 / high
-            if 1 / limit == high:  # not of every float
+            if -math.log(limit) == math.log(high):  # not of every float
                 at_the_edge += 1
                 policy = replace(POLICY, max_slowdown=limit)
-                assert compare_pairs(CPU_PER_ROW, then, now, policy).status == "unchanged"
+                assert beside(CPU_PER_ROW, then, now, policy).status == "unchanged"
         assert at_the_edge > 3
 
     def test_a_session_more_says_more_and_a_round_less(self):
@@ -112,7 +137,7 @@ class TestLimits:
         reference, current = [scattered(2.0), scattered(2.2)], scattered(2.1, n=n)
         policy = Policy(comparisons=5)
         estimate = session_ratio(reference, current, NOISE[metric.name])
-        self.hold(compare_sessions(metric, reference, current, policy), estimate, metric, n, policy)
+        self.hold(against_sessions(metric, reference, current, policy), estimate, metric, n, policy)
 
     @pytest.mark.parametrize("metric", [CPU_PER_ROW, THROUGHPUT], ids=lambda m: m.name)
     @pytest.mark.parametrize("n", [3, 7, 20])
@@ -120,7 +145,7 @@ class TestLimits:
         reference, current = scattered(2.0, n=n), scattered(2.1, n=n)[::-1]
         policy = Policy(comparisons=5)
         estimate = paired_ratio(current, reference, NOISE[metric.name])
-        self.hold(compare_pairs(metric, reference, current, policy), estimate, metric, n, policy)
+        self.hold(beside(metric, reference, current, policy), estimate, metric, n, policy)
 
     @staticmethod
     def hold(comparison, estimate, metric, n, policy):
@@ -140,18 +165,18 @@ class TestLimits:
     def test_what_is_called_unchanged_could_have_shown_the_threshold(
         self, metric, reference, current, policy
     ):
-        comparison = compare_sessions(metric, reference, current, policy)
+        comparison = against_sessions(metric, reference, current, policy)
         assert comparison.mde <= max(1.0, comparison.slowdown.high)
         if comparison.mde > comparison.threshold:
             assert comparison.status in ("inconclusive", "regressed")
 
     @pytest.mark.parametrize("metric", [CPU_PER_ROW, THROUGHPUT], ids=lambda m: m.name)
     def test_figures_are_geometric_means_in_which_each_session_counts_the_same(self, metric):
-        comparison = compare_sessions(metric, [[1.0] * 9, [9.0, 4.0]], [2.0, 8.0], POLICY)
+        comparison = against_sessions(metric, [[1.0] * 9, [9.0, 4.0]], [2.0, 8.0], POLICY)
         assert comparison.reference == pytest.approx(math.sqrt(6))
         assert comparison.current == pytest.approx(4.0)
         assert comparison.ratio.ratio == pytest.approx(4 / math.sqrt(6))
-        comparison = compare_pairs(metric, [1.0, 9.0], [2.0, 8.0], POLICY)
+        comparison = beside(metric, [1.0, 9.0], [2.0, 8.0], POLICY)
         assert (comparison.reference, comparison.current) == pytest.approx((3.0, 4.0))
         assert comparison.ratio.ratio == pytest.approx(4 / 3)
 
@@ -160,8 +185,8 @@ class TestSymmetry:
     @given(metrics, sessions, figures, st.floats(1e-3, 1e3), policies)
     @LIGHT
     def test_scaling_all_sessions_changes_no_verdict(self, metric, reference, current, scale, policy):
-        plain = compare_sessions(metric, reference, current, policy)
-        scaled = compare_sessions(
+        plain = against_sessions(metric, reference, current, policy)
+        scaled = against_sessions(
             metric, [[f * scale for f in s] for s in reference], [f * scale for f in current], policy
         )
         assert scaled.status == plain.status
@@ -172,8 +197,8 @@ class TestSymmetry:
     @LIGHT
     def test_scaling_all_pairs_changes_no_verdict(self, metric, both, scale, policy):
         one, other = zip(*both, strict=True)
-        plain = compare_pairs(metric, one, other, policy)
-        scaled = compare_pairs(metric, [f * scale for f in one], [f * scale for f in other], policy)
+        plain = beside(metric, one, other, policy)
+        scaled = beside(metric, [f * scale for f in one], [f * scale for f in other], policy)
         assert scaled.status == plain.status
         assert scaled.slowdown.ratio == pytest.approx(plain.slowdown.ratio)
 
@@ -181,8 +206,8 @@ class TestSymmetry:
     @LIGHT
     def test_swapping_sides_inverts_the_ratio_and_the_verdict(self, metric, both, policy):
         one, other = zip(*both, strict=True)
-        there = compare_pairs(metric, one, other, policy)
-        back = compare_pairs(metric, other, one, policy)
+        there = beside(metric, one, other, policy)
+        back = beside(metric, other, one, policy)
         assert back.slowdown.ratio == pytest.approx(1 / there.slowdown.ratio)
         assert (there.status == "regressed") == (back.status == "improved")
         assert (there.status == "improved") == (back.status == "regressed")
@@ -190,8 +215,8 @@ class TestSymmetry:
     @given(metrics, figures, figures, policies)
     @LIGHT
     def test_swapping_two_sessions_inverts_the_ratio(self, metric, one, other, policy):
-        there = compare_sessions(metric, [one], other, policy)
-        back = compare_sessions(metric, [other], one, policy)
+        there = against_sessions(metric, [one], other, policy)
+        back = against_sessions(metric, [other], one, policy)
         assert back.slowdown.ratio == pytest.approx(1 / there.slowdown.ratio)
         assert {there.status, back.status} != {"regressed"}
         assert {there.status, back.status} != {"improved"}
@@ -201,21 +226,21 @@ class TestSymmetry:
     def test_more_equal_rounds_never_turn_unchanged_into_regressed(
         self, metric, reference, now, few, more, policy
     ):
-        before, after = (compare_sessions(metric, reference, [now] * n, policy) for n in (few, few + more))
+        before, after = (against_sessions(metric, reference, [now] * n, policy) for n in (few, few + more))
         assert {before.status, after.status} != {"unchanged", "regressed"}
         assert {before.status, after.status} != {"improved", "regressed"}
 
     @given(metrics, figure, figure, st.integers(1, 20), st.integers(1, 20), policies)
     @LIGHT
     def test_nor_do_more_equal_pairs(self, metric, then, now, few, more, policy):
-        before, after = (compare_pairs(metric, [then] * n, [now] * n, policy) for n in (few, few + more))
+        before, after = (beside(metric, [then] * n, [now] * n, policy) for n in (few, few + more))
         assert {before.status, after.status} != {"unchanged", "regressed"}
         assert {before.status, after.status} != {"improved", "regressed"}
 
     @given(metrics, sessions, figures, policies)
     @LIGHT
     def test_the_verdict_is_what_the_interval_says(self, metric, reference, current, policy):
-        c = compare_sessions(metric, reference, current, policy)
+        c = against_sessions(metric, reference, current, policy)
         assert c.slowdown.low <= c.slowdown.ratio <= c.slowdown.high
         assert (c.status == "regressed") == (c.slowdown.low > policy.max_slowdown)
         assert (c.status in ("improved", "unchanged")) >= (c.slowdown.high <= policy.max_slowdown)
@@ -225,39 +250,39 @@ class TestOddFigures:
     """What a machine may give at its worst has an answer, and it is no certainty."""
 
     def test_one_round_on_each_side(self):
-        assert compare_sessions(CPU_PER_ROW, [[1.0]], [1.0], POLICY).status == "inconclusive"
-        assert compare_pairs(CPU_PER_ROW, [1.0], [1.0], POLICY).status == "inconclusive"
+        assert against_sessions(CPU_PER_ROW, [[1.0]], [1.0], POLICY).status == "inconclusive"
+        assert beside(CPU_PER_ROW, [1.0], [1.0], POLICY).status == "inconclusive"
 
     def test_identical_rounds_are_not_without_noise(self):
-        comparison = compare_sessions(CPU_PER_ROW, [[1.0] * 3] * 3, [1.0] * 3, POLICY)
+        comparison = against_sessions(CPU_PER_ROW, [[1.0] * 3] * 3, [1.0] * 3, POLICY)
         assert comparison.slowdown.low < 0.95 < 1.05 < comparison.slowdown.high
 
     @pytest.mark.parametrize(("outlier", "never"), [(1e-6, "improved"), (1e6, "regressed")])
     def test_a_huge_outlier_is_neither_a_slowdown_nor_a_win(self, outlier, never):
         rounds = [1.0] * 4 + [outlier]
         found = [
-            compare_sessions(CPU_PER_ROW, [[1.0] * 5] * 5, rounds, POLICY),
-            compare_sessions(CPU_PER_ROW, [[1.0] * 5] * 4 + [rounds], rounds, POLICY),
-            compare_pairs(CPU_PER_ROW, [1.0] * 5, rounds, POLICY),
+            against_sessions(CPU_PER_ROW, [[1.0] * 5] * 5, rounds, POLICY),
+            against_sessions(CPU_PER_ROW, [[1.0] * 5] * 4 + [rounds], rounds, POLICY),
+            beside(CPU_PER_ROW, [1.0] * 5, rounds, POLICY),
         ]
         assert never not in {comparison.status for comparison in found}
         assert all(comparison.slowdown.high / comparison.slowdown.low > 10 for comparison in found)
 
     def test_unequal_counts_of_sessions_are_as_good_as_equal_ones(self):
-        comparison = compare_sessions(CPU_PER_ROW, [[1.0], [1.0] * 7], [3.0] * 2, POLICY)
+        comparison = against_sessions(CPU_PER_ROW, [[1.0], [1.0] * 7], [3.0] * 2, POLICY)
         assert (comparison.status, comparison.slowdown.ratio) == ("regressed", pytest.approx(3.0))
 
     def test_unequal_counts_of_pairs_are_none(self):
         with pytest.raises(ValueError, match="3 figures against 2"):
-            compare_pairs(CPU_PER_ROW, [1.0, 1.0], [1.0] * 3, POLICY)
+            beside(CPU_PER_ROW, [1.0, 1.0], [1.0] * 3, POLICY)
 
     @pytest.mark.parametrize("bad", [math.nan, math.inf, 0.0, -1.0])
     def test_what_is_no_figure_is_refused(self, bad):
         for then, now in (([bad, 1.0], [1.0, 1.0]), ([1.0, 1.0], [1.0, bad])):
             with pytest.raises(ValueError, match="finite and above 0"):
-                compare_sessions(CPU_PER_ROW, [then], now, POLICY)
+                against_sessions(CPU_PER_ROW, [then], now, POLICY)
             with pytest.raises(ValueError, match="finite and above 0"):
-                compare_pairs(CPU_PER_ROW, then, now, POLICY)
+                beside(CPU_PER_ROW, then, now, POLICY)
 
     extremes = st.floats(5e-324, 1.7976931348623157e308)
 
@@ -271,115 +296,305 @@ class TestOddFigures:
     def test_nothing_raises_on_any_positive_figures(self, metric, reference, both, policy):
         then, now = zip(*both, strict=True)
         for comparison in (
-            compare_sessions(metric, reference, now, policy),
-            compare_pairs(metric, then, now, policy),
+            against_sessions(metric, reference, now, policy),
+            beside(metric, then, now, policy),
         ):
             assert 0 < comparison.slowdown.low <= comparison.slowdown.high < math.inf
             assert 1 <= comparison.mde < math.inf
             assert comparison.ratio.low <= comparison.ratio.high
-        assert sessions_may_decide(metric, reference, now, policy) in (True, False)
-        assert pairs_may_decide(metric, then, now, policy) in (True, False)
+        for chances in (
+            chances_of_sessions(of_sessions(metric, reference, now), policy),
+            chances_of_pairs(of_pairs(metric, then, now), policy),
+        ):
+            assert 0 <= chances.clear <= 1
+            assert 0 <= chances.alarm <= 1
 
 
-def chance(monkeypatch, may_decide, *arguments):
-    """How likely it is taken to be that the rest of the rounds decides: by which demand it just meets."""
-    low, high = 0.0, 1.0 + 1e-9
-    for _ in range(40):
-        monkeypatch.setattr(comparing, "LIKELY", (low + high) / 2)
-        if may_decide(*arguments):
-            low = (low + high) / 2
-        else:
-            high = (low + high) / 2
-    return low
+def either(chances):
+    """The chance that anything is decided."""
+    return chances.clear + chances.alarm
 
 
-class TestMayDecide:
+class TestChances:
     @pytest.mark.parametrize("metric", [CPU_PER_ROW, THROUGHPUT], ids=lambda m: m.name)
     @pytest.mark.parametrize(("slowdown", "n"), [(1.06, 6), (1.10, 6), (1.2, 6), (1.02, 4)])
-    def test_the_chance_of_pairs_is_how_often_they_go_on_to_decide(self, monkeypatch, metric, slowdown, n):
+    def test_of_pairs_are_how_often_they_go_on_to_decide(self, metric, slowdown, n):
         """Rounds drawn with what is estimated now, the slowdown as uncertain as its estimate."""
         factor = slowdown if metric.better == "lower" else 1 / slowdown
         then, now = [1.0] * n, scattered(factor, 0.05, n)
         policy = Policy(alpha=0.05, looks=tuple(range(3, 21)))
-        believed = chance(monkeypatch, pairs_may_decide, metric, then, now, policy)
+        believed = chances_of_pairs(of_pairs(metric, then, now), policy)
         estimate = paired_ratio(now, then, NOISE[metric.name])
         sd = estimate.standard_error * math.sqrt(n)
         generator = np.random.default_rng(9)
-        decided, runs = 0, 400
+        runs, found = 400, []
         for _ in range(runs):
             truth = generator.normal(math.log(factor), estimate.standard_error)
             more = np.exp(generator.normal(truth, sd, 20 - n))
-            last = compare_pairs(metric, [1.0] * 20, [*now, *more], policy)
-            decided += last.status != "inconclusive"
+            found.append(beside(metric, [1.0] * 20, [*now, *more], policy).status)
         # The standard error of a rate is 2.5 % at most; the variance is estimated anew by the last look.
-        assert believed == pytest.approx(decided / runs, abs=0.1)
+        assert believed.alarm == pytest.approx(found.count("regressed") / runs, abs=0.1)
+        cleared = found.count("unchanged") + found.count("improved")
+        assert believed.clear == pytest.approx(cleared / runs, abs=0.1)
 
     @pytest.mark.parametrize("n", [20, 25])
     @pytest.mark.parametrize("slowdown", [0.5, 1.0, 1.05, 1.10, 1.14, 1.5])
     @pytest.mark.parametrize("metric", [CPU_PER_ROW, THROUGHPUT], ids=lambda m: m.name)
-    def test_after_the_last_look_it_is_whether_it_has_decided(self, metric, slowdown, n):
+    def test_after_the_last_look_are_whether_it_has_decided(self, metric, slowdown, n):
         factor = slowdown if metric.better == "lower" else 1 / slowdown
         then, now = [1.0] * n, [factor] * n
-        status = compare_pairs(metric, then, now, POLICY).status
-        assert pairs_may_decide(metric, then, now, POLICY) == (status != "inconclusive")
-        reference = [then] * 30
-        status = compare_sessions(metric, reference, now, POLICY).status
-        assert sessions_may_decide(metric, reference, now, POLICY) == (status != "inconclusive")
+        for series, compare, chances_of in (
+            (of_pairs(metric, then, now), compare_pairs, chances_of_pairs),
+            (of_sessions(metric, [then] * 30, now), compare_sessions, chances_of_sessions),
+        ):
+            status = compare(series, POLICY).status
+            chances = chances_of(series, POLICY)
+            assert chances == Chances(status in ("unchanged", "improved"), status == "regressed")
 
     @pytest.mark.parametrize("looks", [(3, 20), (20,), tuple(range(3, 21))])
     @pytest.mark.parametrize(("slowdown", "limit"), [(1.01, "high"), (1.5, "low")])
-    def test_after_the_last_look_to_the_last_digit(self, monkeypatch, slowdown, limit, looks):
-        """And a certainty meets any demand."""
+    def test_after_the_last_look_to_the_last_digit(self, slowdown, limit, looks):
         then, now = [1.0] * 20, [slowdown] * 20
         policy = Policy(looks=looks)
-        for compare, may_decide, reference in (
-            (compare_pairs, pairs_may_decide, then),
-            (compare_sessions, sessions_may_decide, [then] * 30),
+        for series, compare, chances_of in (
+            (of_pairs(CPU_PER_ROW, then, now), compare_pairs, chances_of_pairs),
+            (of_sessions(CPU_PER_ROW, [then] * 30, now), compare_sessions, chances_of_sessions),
         ):
-            edge = getattr(compare(CPU_PER_ROW, reference, now, policy).slowdown, limit)
-            decided = []
-            for threshold in (math.nextafter(edge, 0), edge, edge * (1 + 1e-9)):
-                strict = replace(policy, max_slowdown=threshold)
-                for likely in (comparing.LIKELY, 1.0):
-                    with monkeypatch.context() as patch:
-                        patch.setattr(comparing, "LIKELY", likely)
-                        decided.append(may_decide(CPU_PER_ROW, reference, now, strict))
-            wanted = [False, True, True] if limit == "high" else [True, False, False]
-            assert decided == [one for one in wanted for _ in range(2)]
+            edge = getattr(compare(series, policy).slowdown, limit)
+            thresholds = (math.nextafter(edge, 0), edge, edge * (1 + 1e-9))
+            decided = [chances_of(series, replace(policy, max_slowdown=one)) for one in thresholds]
+            if limit == "high":
+                assert [chances.clear for chances in decided] == [0, 1, 1]
+                assert not any(chances.alarm for chances in decided)
+            else:
+                assert [chances.alarm for chances in decided] == [1, 0, 0]
+                assert not any(chances.clear for chances in decided)
 
-    def test_few_rounds_within_the_threshold_are_worth_more(self):
+    def test_of_few_rounds_within_the_threshold_are_worth_more(self):
         rounds = scattered(1.0, 0.1)
-        assert compare_pairs(CPU_PER_ROW, rounds[::-1], rounds, POLICY).status == "inconclusive"
-        assert pairs_may_decide(CPU_PER_ROW, rounds[::-1], rounds, POLICY)
-        assert compare_sessions(CPU_PER_ROW, [rounds] * 30, rounds, POLICY).status == "inconclusive"
-        assert sessions_may_decide(CPU_PER_ROW, [rounds] * 30, rounds, POLICY)
+        assert beside(CPU_PER_ROW, rounds[::-1], rounds, POLICY).status == "inconclusive"
+        assert chances_of_pairs(of_pairs(CPU_PER_ROW, rounds[::-1], rounds), POLICY).clear > 0.1
+        assert against_sessions(CPU_PER_ROW, [rounds] * 30, rounds, POLICY).status == "inconclusive"
+        policy = Policy(max_slowdown=1.2)  # what sessions differ by does not go away with more rounds
+        assert chances_of_sessions(of_sessions(CPU_PER_ROW, [rounds] * 30, rounds), policy).clear > 0.1
 
-    def test_not_with_one_session_at_the_threshold(self):
+    def test_with_one_session_at_the_threshold_are_next_to_none(self):
         """What sessions differ by is not known, and no round says it."""
         rounds = [POLICY.max_slowdown] * 3
-        assert not sessions_may_decide(CPU_PER_ROW, [[1.0] * 3], rounds, POLICY)
-        assert pairs_may_decide(CPU_PER_ROW, [1.0] * 3, [1.0] * 3, POLICY)
+        assert either(chances_of_sessions(of_sessions(CPU_PER_ROW, [[1.0] * 3], rounds), POLICY)) < 0.01
+        assert chances_of_pairs(of_pairs(CPU_PER_ROW, [1.0] * 3, [1.0] * 3), POLICY).clear > 0.9
 
-    def test_at_the_threshold_neither_side_is_likely(self, monkeypatch):
+    def test_at_the_threshold_neither_side_is_likely(self):
         policy = Policy(looks=tuple(range(3, 21)))
         then, now = [1.0] * 18, [policy.max_slowdown] * 18
-        assert chance(monkeypatch, pairs_may_decide, CPU_PER_ROW, then, now, policy) < 0.01
+        assert either(chances_of_pairs(of_pairs(CPU_PER_ROW, then, now), policy)) < 0.01
 
-    def test_fewer_rounds_to_come_are_less_likely_to_decide(self, monkeypatch):
-        then, now = scattered(1.0, 0.1), scattered(1.03, 0.1)[::-1]
-        chances = [
-            chance(monkeypatch, pairs_may_decide, CPU_PER_ROW, then, now, Policy(looks=(3, last)))
-            for last in (6, 12, 20, 40)
-        ]
+    def test_fewer_rounds_to_come_are_less_likely_to_decide(self):
+        series = of_pairs(CPU_PER_ROW, scattered(1.0, 0.1), scattered(1.03, 0.1)[::-1])
+        chances = [chances_of_pairs(series, Policy(looks=(3, last))).clear for last in (6, 12, 20, 40)]
         assert chances == sorted(chances)
         assert chances[0] < chances[-1] - 0.1
 
-    def test_of_sessions_the_rounds_to_come_narrow_it_to_what_sessions_differ_by(self, monkeypatch):
-        reference = [scattered(1.0, 0.1)] * 30
-        current = scattered(1.03, 0.1)
-        chances = [
-            chance(monkeypatch, sessions_may_decide, CPU_PER_ROW, reference, current, Policy(looks=(3, last)))
-            for last in (6, 12, 20, 40)
-        ]
+    def test_of_sessions_the_rounds_to_come_narrow_it_to_what_sessions_differ_by(self):
+        series = of_sessions(CPU_PER_ROW, [scattered(1.0, 0.1)] * 30, scattered(1.03, 0.1))
+        policies = [Policy(max_slowdown=1.15, looks=(3, last)) for last in (6, 12, 20, 40)]
+        chances = [chances_of_sessions(series, policy).clear for policy in policies]
         assert chances == sorted(chances)
         assert 0.05 < chances[0] < chances[-1] < 1
+
+    @pytest.mark.parametrize("paired", [True, False])
+    def test_are_of_the_estimate_that_the_last_look_would_have(self, paired):
+        """By hand: its limits are that of the last look, its value is as uncertain as the two differ."""
+        then, now = scattered(1.0, 0.08, 5), scattered(1.04, 0.08, 5)[::-1]
+        noise, alpha = NOISE[CPU_PER_ROW.name], POLICY.alpha_for(CPU_PER_ROW.name)
+        if paired:
+            chances = chances_of_pairs(of_pairs(CPU_PER_ROW, then, now), POLICY)
+            before = paired_ratio(now, then, noise)
+            last = after_pairs(before, 5, 20)
+        else:
+            chances = chances_of_sessions(of_sessions(CPU_PER_ROW, [then] * 9, now), POLICY)
+            before = session_ratio([then] * 9, now, noise)
+            last = after_rounds([then] * 9, now, noise, 20)
+        levels = [nominal_level(total, POLICY.looks, 20, last.fixed_share) for total in (alpha, BETA)]
+        limits = last.interval(*levels)
+        spread = math.sqrt(before.standard_error**2 - last.standard_error**2)
+        threshold = math.log(POLICY.max_slowdown)
+        assert chances.clear == pytest.approx(stats.norm.cdf((threshold - math.log(limits.high)) / spread))
+        assert chances.alarm == pytest.approx(stats.norm.cdf((math.log(limits.low) - threshold) / spread))
+
+
+def waiting(wall, cpu=1.0, machine=1.0, n=20, k=8, by=0.0):
+    """Busy cores of a pipeline with so many times the wall and CPU time, on a machine so many times slower.
+
+    `by`: the standard deviation of the logs of the rounds' CPU times.
+    """
+    spread = scattered(1.0, by, n) if by else [1.0] * n
+    work = Series(
+        CPU_PER_ROW,
+        (tuple(0.02 * machine * x for x in spread),) * k,
+        tuple(0.02 * cpu * x for x in reversed(spread)),
+        NOISE[CPU_PER_ROW.name],
+        machine=math.log(machine),
+    )
+    return Series(THROUGHPUT, ((0.8,) * n,) * k, (0.8 * cpu / wall,) * n, WAITING, work)
+
+
+BOTH = pytest.mark.parametrize(
+    ("compare", "ratio_of"),
+    [
+        (compare_sessions, lambda series: session_ratio(series.sessions, series.current, series.noise)),
+        (compare_pairs, lambda series: paired_ratio(series.current, series.sessions[0], series.noise)),
+    ],
+    ids=["sessions", "pairs"],
+)
+walls = st.floats(0.3, 3)
+
+
+class TestWaiting:
+    """Fewer busy cores are a loss only as far as there is not less work for them."""
+
+    @BOTH
+    @pytest.mark.parametrize(
+        ("wall", "cpu", "machine", "slowdown"),
+        [
+            (1.0, 1.0, 1.0, 1.0),
+            (1.5, 1.0, 1.0, 1.5),  # it only waits
+            (1.5, 1.5, 1.0, 1.0),  # it only works more, and CPU time says so
+            (2.0, 1.25, 1.0, 1.6),  # it does both
+            (1.3, 1.3, 1.3, 1.0),  # the machine is slower for all
+            (1.95, 1.3, 1.3, 1.5),  # and it waits as well
+            (1.0, 0.85, 1.0, 1.0),  # what was saved was not waited for
+            (0.9, 0.8, 1.0, 0.9),
+            (1.0, 0.8, 0.8, 1.0),  # it waits for a GPU, which is no faster on a faster machine
+            (1.0, 1.0, 1.3, 1 / 1.3),  # as much CPU time on a slower machine is less work
+        ],
+    )
+    def test_the_slowdown_is_what_was_not_saved(self, compare, ratio_of, wall, cpu, machine, slowdown):
+        comparison = compare(waiting(wall, cpu, machine), POLICY)
+        assert comparison.slowdown.ratio == pytest.approx(slowdown)
+        assert comparison.at_equal_work
+
+    @BOTH
+    @given(walls, walls, st.floats(0.6, 1.6), policies)
+    @LIGHT
+    def test_is_never_more_than_the_wall_time_is(self, compare, ratio_of, wall, cpu, machine, policy):
+        comparison = compare(waiting(wall, cpu, machine, n=3, k=2), policy)
+        assert comparison.slowdown.ratio <= wall * (1 + 1e-9)
+        assert comparison.slowdown.ratio <= wall / cpu * (1 + 1e-9)
+        assert comparison.slowdown.low <= comparison.slowdown.ratio <= comparison.slowdown.high
+        assert comparison.mde <= max(1.0, comparison.slowdown.high * (1 + 1e-9))
+        if comparison.status == "regressed":
+            assert wall > policy.max_slowdown
+        if comparison.status == "improved":
+            assert wall < 1 / policy.max_slowdown
+
+    @BOTH
+    @pytest.mark.parametrize("machine", [1.0, 0.8, 1.3])
+    @pytest.mark.parametrize(("wall", "cpu"), [(1.3, 1.0), (1.0, 1.2), (1.0, 0.8), (1.1, 0.7), (0.7, 0.9)])
+    def test_the_limits_by_hand(self, compare, ratio_of, wall, cpu, machine):
+        """The upper one is shifted by what was surely saved, the rest by what was probably saved."""
+        series = waiting(wall, cpu, machine, n=7, by=0.05)
+        own, work = ratio_of(series).inverse, ratio_of(series.work)
+        assert work.value == pytest.approx(math.log(cpu / machine))
+        saved = min(1.0, cpu, cpu / machine)
+        surely = min(1.0, work.interval(BETA, BETA).high)
+        assert saved <= surely
+        levels = [
+            nominal_level(total, POLICY.looks, 7, own.fixed_share)
+            for total in (POLICY.alpha_for(THROUGHPUT.name), BETA)
+        ]
+        limits = own.interval(*levels)
+        found = compare(series, POLICY)
+        assert found.slowdown.ratio == pytest.approx(limits.ratio * saved)
+        assert found.slowdown.low == pytest.approx(limits.low * saved)
+        assert found.slowdown.high == pytest.approx(max(limits.high * surely, limits.ratio * saved))
+        assert found.mde == pytest.approx(max(1.0, own.detectable(POWER) * surely))
+
+    @BOTH
+    def test_what_may_not_have_been_saved_is_not_taken_off_the_upper_limit(self, compare, ratio_of):
+        """CPU times that scatter leave it open whether any was saved: neither regressed nor unchanged."""
+        sure, unsure = (compare(waiting(1.0, 0.85, n=5, by=by), POLICY) for by in (0.01, 0.4))
+        assert sure.slowdown.low == pytest.approx(unsure.slowdown.low)
+        assert sure.slowdown.high < unsure.slowdown.high
+        assert unsure.slowdown.high > 1 / 0.85  # as if nothing had been
+        assert unsure.status == "inconclusive"
+        assert sure.mde < unsure.mde
+
+    @BOTH
+    def test_work_that_grew_shifts_no_limit(self, compare, ratio_of):
+        """It is asked of the CPU time; here only the busy cores are."""
+        grown, same = compare(waiting(1.2, 1.2), POLICY), compare(waiting(1.0, 1.0), POLICY)
+        assert grown.slowdown.ratio == pytest.approx(same.slowdown.ratio)
+        assert grown.slowdown.low == pytest.approx(same.slowdown.low)
+        assert grown.slowdown.high == pytest.approx(same.slowdown.high)
+
+    @BOTH
+    @given(st.floats(1.0, 3), st.floats(0.6, 1.6), policies)
+    @LIGHT
+    def test_more_cpu_time_at_equal_wall_time_is_never_improved(
+        self, compare, ratio_of, cpu, machine, policy
+    ):
+        """More cores are busy, with what was added: nothing was won."""
+        assert compare(waiting(1.0, cpu, machine), policy).status != "improved"
+
+    @BOTH
+    @pytest.mark.parametrize(("wall", "cpu", "status"), [(0.5, 1.0, "improved"), (0.9, 1.8, "unchanged")])
+    def test_improved_is_what_is_better_with_what_work_may_have_been_added(
+        self, compare, ratio_of, wall, cpu, status
+    ):
+        assert compare(waiting(wall, cpu), POLICY).slowdown.ratio == pytest.approx(0.5)
+        assert compare(waiting(wall, cpu), replace(POLICY, max_slowdown=1.2)).status == status
+
+    @BOTH
+    @pytest.mark.parametrize(("cpu", "machine"), [(1.0, 1.0), (1.2, 1.0), (0.9, 0.9), (1.3, 1.3)])
+    def test_improved_to_the_edge(self, compare, ratio_of, cpu, machine):
+        """By hand: the upper limit of the busy cores, times what may be more work with the chance beta."""
+        series = waiting(0.5, cpu, machine)
+        own, work = ratio_of(series).inverse, ratio_of(series.work)
+        alpha = nominal_level(POLICY.alpha_for(THROUGHPUT.name), POLICY.looks, 20, own.fixed_share)
+        added = max(work.interval(BETA, BETA).high, cpu)
+        edge = 1 / (own.interval(alpha, alpha).high * added)
+        assert edge > 1
+        for factor, status in ((1 - 1e-9, "improved"), (1 + 1e-9, "unchanged")):
+            assert compare(series, replace(POLICY, max_slowdown=edge * factor)).status == status
+
+    @BOTH
+    def test_shows_the_rows_a_second_at_this_cpu_time(self, compare, ratio_of):
+        """Of 1.25x the CPU time it is 32 of 40 rows/s that would have been; it is 20."""
+        comparison = compare(waiting(2.0, 1.25), POLICY)
+        assert (comparison.current, comparison.reference) == pytest.approx((20.0, 32.0))
+        assert comparison.ratio.ratio == pytest.approx(20 / 32)
+        saved = compare(waiting(1.0, 0.5), POLICY)
+        assert (saved.current, saved.reference) == pytest.approx((40.0, 40.0))
+
+    @BOTH
+    def test_figures_of_other_metrics_are_not_at_equal_work(self, compare, ratio_of):
+        comparison = compare(waiting(1.0).work, POLICY)
+        assert not comparison.at_equal_work
+        assert comparison.current == pytest.approx(0.02)
+
+    @pytest.mark.parametrize(
+        ("compare", "chances_of"),
+        [(compare_sessions, chances_of_sessions), (compare_pairs, chances_of_pairs)],
+        ids=["sessions", "pairs"],
+    )
+    @pytest.mark.parametrize(
+        ("wall", "cpu", "status"),
+        [
+            (1.5, 1.0, "regressed"),
+            (1.0, 1.0, "unchanged"),
+            (1.0, 0.8, "unchanged"),
+            (1.1, 0.85, "inconclusive"),
+        ],
+    )
+    def test_the_chances_are_of_what_was_not_saved(self, compare, chances_of, wall, cpu, status):
+        series = waiting(wall, cpu, k=30)
+        assert compare(series, POLICY).status == status
+        assert chances_of(series, POLICY) == Chances(status == "unchanged", status == "regressed")
+
+    @BOTH
+    def test_what_is_no_figure_of_the_work_is_refused(self, compare, ratio_of):
+        series = waiting(1.0)
+        bad = replace(series, work=replace(series.work, current=(0.0,) * 20))
+        with pytest.raises(ValueError, match="finite and above 0"):
+            compare(bad, POLICY)
