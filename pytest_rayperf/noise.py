@@ -30,7 +30,7 @@ NOISE: Mapping[str, Noise] = {
     # Between sessions: what is left of CPU time once the probe has taken out what it can.
     CPU_PER_ROW.name: Noise(session_sd=0.06, round_sd=0.06),
     THROUGHPUT.name: Noise(session_sd=0.06, round_sd=0.065),
-    PEAK_MEMORY.name: Noise(session_sd=0.02, round_sd=0.02, session_weight=1, round_weight=1),
+    PEAK_MEMORY.name: Noise(session_sd=0.02, round_sd=0.03, session_weight=1.4, round_weight=1.4),
     # For duels only. Bytes hardly vary; what is sampled, or hangs on when Ray spills, does.
     STORE_WRITTEN.name: Noise(session_sd=0.01, round_sd=0.02),
     BYTES_WRITTEN.name: Noise(session_sd=0.01, round_sd=0.02),

@@ -1,8 +1,9 @@
 """What is asked of a benchmark's rounds, which answer speaks for it, and whether to ask again later. Pure.
 
 Is there more work (CPU seconds a row), more waiting (throughput), more memory? Any of the answers can be a
-regression. Work and waiting both must have been found to be none, or nothing is called unchanged: work may
-be the same, and waiting be what grew. Memory objects, and clears nothing.
+regression. Work, the surest one, speaks first. But more work and more waiting must both have been ruled out,
+or nothing is called unchanged: work may be the same, and waiting be what grew. Memory objects, and clears
+nothing.
 """
 
 from __future__ import annotations
@@ -83,13 +84,15 @@ def of_pairs(then: Sequence[Round], now: Sequence[Round], policy: Policy) -> tup
 def speaker(answers: Sequence[Comparison]) -> Comparison:
     """Which answer speaks for a benchmark that has not regressed; of one answer or more.
 
-    It is the surest of those that leave the question open, or else of those that found an improvement, or
-    else of all. But what is as fast as lately, and by its estimate slower than the oldest sessions by more
-    than the threshold, is not called unchanged.
+    It is the surest one's, unless that found no change: then of the others, of which one may have left the
+    question open, or found an improvement. But what is as fast as lately, and by its estimate slower than
+    the oldest sessions by more than the threshold, is not called unchanged.
     """
     clearing = _clearing(answers)
-    found = next((c for c in clearing if c.status == "inconclusive"), None)
-    found = found or next((c for c in clearing if c.status == "improved"), clearing[0])
+    found = clearing[0]
+    for status in ("inconclusive", "improved"):
+        if found.status == "unchanged":
+            found = next((c for c in clearing if c.status == status), found)
     crept = next((c for c in answers if c.since is not None), None)
     if crept is None or found.status != "unchanged" or crept.slowdown.ratio <= crept.threshold:
         return found
@@ -101,19 +104,15 @@ def worth_measuring_on(questions: Sequence[Question], answers: Sequence[Comparis
     said = speaker(answers)
     if said.status != "inconclusive":
         return False
-    open_ones = [
-        question.chances
+    undecided = {
+        id(answer): question.chances
         for question, answer in zip(questions, answers, strict=True)
         if answer.status == "inconclusive"
-    ]
-    if any(chances.alarm >= LIKELY for chances in open_ones):
+    }
+    if any(chances.alarm >= LIKELY for chances in undecided.values()):
         return True
-    waited_for = [said] if said.since else [c for c in _clearing(answers) if c.status == "inconclusive"]
-    return all(
-        question.chances.clear >= LIKELY
-        for question, answer in zip(questions, answers, strict=True)
-        if any(answer is one for one in waited_for)
-    )
+    clearing = [said] if said.since is not None else _clearing(answers)
+    return all(undecided[id(c)].clear >= LIKELY for c in clearing if id(c) in undecided)
 
 
 def _clearing(answers: Sequence[Comparison]) -> list[Comparison]:

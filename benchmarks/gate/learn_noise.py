@@ -6,7 +6,12 @@ For each metric the log of a figure is split as `pytest_rayperf/statistics.py` d
 McCulloch, "Variance Components", 1992, ch. 3): a part that all rounds of a session share, and one of each
 round. The variance between sessions is that of their means, less what the rounds' own noise puts into a mean.
 
+A belief has a weight: the degrees of freedom of the scaled inverse chi-square that the variances of the
+benchmarks would be drawn from, fitted to their scatter (Smyth 2004, doi:10.2202/1544-6115.1027, section 6.2).
+The less alike they are, the less one of them says of the next.
+
 The probe of fixed work normalises something only if the sessions' means vary less after division by it.
+Besides the recorded rounds the committed baselines are read, which are sessions of the whole suite.
 """
 
 from __future__ import annotations
@@ -14,78 +19,159 @@ from __future__ import annotations
 import math
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from traces import Block, Traces, load
+from scipy import optimize, special
+from traces import Block, load
 
-from pytest_rayperf.results import Round
+from pytest_rayperf.baseline_format import read_baseline
+from pytest_rayperf.results import Probe, Round
 
-METRICS = ("cpu_seconds_per_row", "wall_seconds", "wall by CPU")
-
-
-def split(blocks: Sequence[Sequence[float]]) -> tuple[float, float, float]:
-    """Standard deviations of the log: of rounds in a session, of sessions' means, and between sessions."""
-    logs = [[math.log(x) for x in block] for block in blocks]
-    within = statistics.fmean(statistics.variance(one) for one in logs)
-    means = [statistics.fmean(one) for one in logs]
-    of_means = statistics.variance(means)
-    between = of_means - within * statistics.fmean(1 / len(one) for one in logs)
-    return math.sqrt(within), math.sqrt(of_means), math.sqrt(max(0.0, between))
+BASELINES = Path(__file__).resolve().parents[2] / "baselines"
 
 
-def figure(round_: Round, metric: str) -> float:
-    """The metric; "wall by CPU" is the wall time of a row for each CPU second of it."""
-    if metric != "wall by CPU":
-        return round_.metric(metric) or 1.0
-    return round_.wall_seconds / round_.rows / (round_.metric("cpu_seconds_per_row") or 1.0)
+@dataclass(frozen=True)
+class Session:
+    """The rounds of one benchmark in one session, and the probe around them."""
+
+    rounds: Sequence[Round]
+    probe: Probe | None
 
 
-def probed(block: Block) -> float:
-    """The probe's CPU seconds around the block."""
-    return block.probe.seconds or 1.0
+def cpu(session: Session) -> list[float] | None:
+    """CPU seconds a row."""
+    figures = [r.metric("cpu_seconds_per_row") for r in session.rounds]
+    known = [figure for figure in figures if figure]
+    return known if len(known) == len(figures) else None
 
 
-def of_session(traces: Traces, block: Block) -> float:
-    """The mean of all probes of the block's session: eight, spread over its minutes."""
-    return statistics.fmean(probed(b) for b in traces.blocks if b.session == block.session)
+def probed(session: Session) -> list[float] | None:
+    """CPU seconds a row, divided by the probe's."""
+    figures, probe = cpu(session), session.probe and session.probe.seconds
+    return None if figures is None or not probe else [figure / probe for figure in figures]
+
+
+def wall(session: Session) -> list[float] | None:
+    """Wall seconds a row."""
+    return [r.wall_seconds / r.rows for r in session.rounds]
+
+
+def busy_cores(session: Session) -> list[float] | None:
+    """CPU seconds a second."""
+    figures, times = cpu(session), wall(session)
+    return None if figures is None or times is None else [a / b for a, b in zip(figures, times, strict=True)]
+
+
+def memory(session: Session) -> list[float] | None:
+    """Peak memory of the workers, where it is the benchmark's own."""
+    figures = [r.peak_worker_memory for r in session.rounds if not r.figures.get("reused_workers")]
+    known = [float(figure) for figure in figures if figure]
+    return known if known and len(known) == len(session.rounds) else None
+
+
+METRICS: dict[str, Callable[[Session], list[float] | None]] = {
+    "CPU seconds a row": cpu,
+    "... divided by the probe": probed,
+    "wall seconds a row": wall,
+    "busy cores": busy_cores,
+    "peak worker memory": memory,
+}
+
+
+@dataclass(frozen=True)
+class Variance:
+    """A sample variance of logs, its degrees of freedom, and what of it is another part's noise."""
+
+    value: float
+    df: int
+    foreign: float = 0.0
+
+
+def of_rounds(benchmark: Sequence[list[float]]) -> Iterator[Variance]:
+    """Of each session with two rounds or more."""
+    for figures in benchmark:
+        if len(figures) > 1:
+            yield Variance(statistics.variance(map(math.log, figures)), len(figures) - 1)
+
+
+def of_sessions(benchmark: Sequence[list[float]]) -> Iterator[Variance]:
+    """Of the sessions' means, where there are two or more."""
+    means = [statistics.fmean(map(math.log, figures)) for figures in benchmark]
+    inside = list(of_rounds(benchmark))
+    if len(means) > 1 and inside:
+        own = statistics.fmean(v.value for v in inside) * statistics.fmean(1 / len(one) for one in benchmark)
+        yield Variance(statistics.variance(means), len(means) - 1, own)
+
+
+def fitted(variances: Sequence[Variance]) -> tuple[float, float]:
+    """Standard deviation and weight of the belief; an infinite weight where they scatter as equal ones do."""
+    known = [v for v in variances if v.value > 0]
+    if len(known) < 2:
+        return math.nan, math.nan
+    logs = [math.log(v.value) - special.digamma(v.df / 2) + math.log(v.df / 2) for v in known]
+    excess = statistics.variance(logs) - statistics.fmean(special.polygamma(1, v.df / 2) for v in known)
+    centre = statistics.fmean(logs)
+    if excess <= 0:
+        return math.exp(centre / 2), math.inf
+    weight = 2 * optimize.brentq(lambda half: special.polygamma(1, half) - excess, 1e-3, 1e6)
+    return math.exp((centre + special.digamma(weight / 2) - math.log(weight / 2)) / 2), weight
+
+
+def row(source: str, name: str, benchmarks: Sequence[Sequence[Session]]) -> dict[str, str] | None:
+    """A line of the table; None where the metric was not measured."""
+    series = [[f for one in benchmark if (f := METRICS[name](one))] for benchmark in benchmarks]
+    rounds = [v for figures in series for v in of_rounds(figures)]
+    sessions = [v for figures in series for v in of_sessions(figures)]
+    if not rounds or not sessions:
+        return None
+    (sd, weight), (between, trust) = fitted(rounds), fitted(sessions)
+    own = statistics.fmean(v.foreign for v in sessions)
+    pure = statistics.fmean(v.value for v in sessions) - own
+    return {
+        "source": source,
+        "metric": name,
+        "rounds: sd": f"{math.sqrt(statistics.fmean(v.value for v in rounds)):.1%}",
+        "fitted": f"{sd:.1%}, weight {weight:.1f}",
+        "sessions' means: sd": f"{math.sqrt(statistics.fmean(v.value for v in sessions)):.1%}",
+        "less the rounds' part": f"{math.sqrt(max(0.0, pure)):.1%}",
+        "means fitted": f"{between:.1%}, weight {trust:.1f}",
+    }
+
+
+def sources() -> Iterator[tuple[str, list[list[Session]]]]:
+    """The recorded rounds by what ran beside them, and the suite's."""
+    traces = load()
+
+    def recorded(*kinds: str) -> list[list[Session]]:
+        def one(block: Block) -> Session:
+            return Session(block.rounds, block.probe)
+
+        return [
+            [one(b) for b in traces.blocks if b.pipeline == name and b.beside in kinds]
+            for name in traces.pipelines
+        ]
+
+    yield "recorded, beside nothing", recorded("nothing")
+    yield "recorded, beside nothing or light", recorded("nothing", "light")
+    yield "recorded, beside busy", recorded("busy")
+    suite = []
+    for path in sorted(BASELINES.glob("*/*.json")):
+        baseline = read_baseline(path, path.name)
+        suite.append([Session(one.rounds, one.probe) for one in baseline.sessions])
+    yield "the suite's baselines", suite
 
 
 def main() -> int:
-    """Print the tables."""
+    """Print the table."""
     from tabulate import tabulate
 
-    traces = load()
-    table = []
-    for kinds in (("nothing",), ("light",), ("busy",), ("nothing", "light")):
-        for metric in METRICS if len(traces.sessions(*kinds)) > 1 else ():
-            parts = []
-            divided, divided_by_session = [], []
-            for pipeline in traces.pipelines:
-                own = [b for b in traces.blocks if b.pipeline == pipeline and b.beside in kinds]
-                parts.append(split([[figure(r, metric) for r in b.rounds] for b in own]))
-                divided.append(split([[figure(r, metric) / probed(b) for r in b.rounds] for b in own]))
-                divided_by_session.append(
-                    split([[figure(r, metric) / of_session(traces, b) for r in b.rounds] for b in own])
-                )
-            pooled = [math.sqrt(statistics.fmean(p[i] ** 2 for p in parts)) for i in range(3)]
-            by_probe = math.sqrt(statistics.fmean(p[1] ** 2 for p in divided))
-            by_session = math.sqrt(statistics.fmean(p[1] ** 2 for p in divided_by_session))
-            table.append(
-                {
-                    "beside": " and ".join(kinds),
-                    "metric": metric,
-                    "sessions": len(traces.sessions(*kinds)),
-                    "rounds, sd": f"{pooled[0]:.1%}",
-                    "means of sessions, sd": f"{pooled[1]:.1%}",
-                    "between sessions, sd": f"{pooled[2]:.1%}",
-                    "... divided by the probe around them": f"{by_probe:.1%}",
-                    "... by all of the session's probes": f"{by_session:.1%}",
-                }
-            )
-    print(tabulate(table, headers="keys", tablefmt="github"))
+    found = (row(source, name, benchmarks) for source, benchmarks in sources() for name in METRICS)
+    print(tabulate([one for one in found if one], headers="keys", tablefmt="github"))
     for kind in ("nothing", "light", "busy"):
-        seconds = [1e3 * probed(b) for b in traces.blocks if b.beside == kind]
-        print(f"probe beside {kind}: {min(seconds):.2f} to {max(seconds):.2f} ms, ", end="")
+        seconds = [b.probe.seconds or 1.0 for b in load().blocks if b.beside == kind]
+        print(f"probe beside {kind}: {1e3 * min(seconds):.2f} to {1e3 * max(seconds):.2f} ms, ", end="")
         print(f"sd of the log {statistics.stdev(map(math.log, seconds)):.1%}")
     return 0
 

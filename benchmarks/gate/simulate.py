@@ -57,10 +57,9 @@ SLOWDOWNS = (
     ("work", 1.10),
     ("work", 1.20),
     ("work", 1.50),
-    ("waiting", 1.10),
     ("waiting", 1.20),
 )
-NARROW = (("work", 1.0), ("work", 1.05), ("work", 1.10), ("waiting", 1.10))
+NARROW = (("work", 1.0), ("work", 1.05), ("work", 1.10))
 """Played with a threshold of 1.03, with pairs alone: stored baselines cannot see so little."""
 
 FIXED = 10
