@@ -15,7 +15,8 @@ WITH_IMAGES = """
 
 def test_life_of_a_baseline(project, images, find_line):
     project.tests(WITH_IMAGES)
-    data = (f"--rayperf-data={images('one')}",)
+    # Of 1.10x three sessions are too few to call anything unchanged, however alike they are.
+    data = (f"--rayperf-data={images('one')}", "--rayperf-max-slowdown=1.2")
 
     # There is none.
     result = project.measure(*data)
@@ -43,7 +44,7 @@ def test_life_of_a_baseline(project, images, find_line):
     shown = project.baseline().relative_to(project.path).as_posix()
     pattern = (
         r"^regressed: cpu_seconds_per_row 0\.0[01]\d* -> 0\.01[56]\d* s, 1\.[56]\dx \[1\.\d\d, [12]\.\d\d\], "
-        r"threshold 1\.10; operator MapBatches\(Classify\) \+7\d% CPU \(\+6\d% of the whole\); "
+        r"threshold 1\.20; operator MapBatches\(Classify\) \+7\d% CPU \(\+6\d% of the whole\); "
         r"ReadImages unchanged; baseline " + shown + "; accept with --rayperf-update-baselines$"
     )
     message = find_line(result.stdout.str(), pattern)

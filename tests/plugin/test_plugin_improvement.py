@@ -64,7 +64,9 @@ class TestFailOnImprovement:
     def test_an_update_is_accepted_and_ends_it(self, faster):
         faster.record(3, "--rayperf-fail-on-improvement")
         assert faster.sessions() == 3  # a new start: the first of them dropped the slow ones
-        result = faster.measure("--rayperf-gate", "--rayperf-fail-on-improvement")
+        result = faster.measure(
+            "--rayperf-gate", "--rayperf-fail-on-improvement", "--rayperf-max-slowdown=1.2"
+        )
         assert result.ret == 0
         assert "1 unchanged" in result.stdout.str()
 

@@ -56,15 +56,12 @@ def test_a_quiet_machine_is_fit(project, tested, find_line):
     assert project.rounds == 4 + 7 * 10
 
 
-def test_waiting_is_what_a_quiet_machine_may_miss(project, tested):
-    """CPU time is called unchanged after a few rounds, and speaks for the benchmark."""
+def test_waiting_is_found_as_well_as_work(project, tested):
+    """CPU time is called unchanged after a few rounds; that it is does not speak for the benchmark."""
     result, report = tested("--rayperf-max-rounds=10")
-    assert result.ret == 1
-    assert "not fit for a threshold of 1.1: waiting: a slowdown of 1.2" in result.stdout.str()
-    assert "--rayperf-min-rounds" in result.stdout.str()
-    same, cpu, waiting, load = report["selftest"][0]["conditions"]
-    assert [c["problem"] is None for c in (same, cpu, waiting, load)] == [True, True, False, True]
-    assert waiting["passed"]["share"] > 0.5
+    waiting = report["selftest"][0]["conditions"][2]
+    assert waiting["passed"]["share"] < 0.05
+    assert waiting["regressed"]["share"] > 0.9
 
 
 def test_a_noisy_machine_is_not(project, tested):
