@@ -58,7 +58,7 @@ def test_a_quiet_machine_is_fit(project, tested, find_line):
 
 def test_waiting_is_found_as_well_as_work(project, tested):
     """CPU time is called unchanged after a few rounds; that it is does not speak for the benchmark."""
-    result, report = tested("--rayperf-max-rounds=10")
+    _, report = tested("--rayperf-max-rounds=10")
     waiting = report["selftest"][0]["conditions"][2]
     assert waiting["passed"]["share"] < 0.05
     assert waiting["regressed"]["share"] > 0.9

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from builders import LIGHT, SUBJECT, make_reference, make_round, make_rounds
+from builders import LIGHT, PROBE, SUBJECT, make_reference, make_round, make_rounds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,12 +28,21 @@ def rounds_of(figures, scale=1.0):
 class TestScale:
     """A machine that is twice as fast, on both sides, is the same verdict."""
 
-    @given(sides, st.lists(sides, min_size=1, max_size=12), st.floats(0.01, 100))
+    @given(
+        sides,
+        st.lists(sides, min_size=1, max_size=12),
+        st.floats(0.01, 100),
+        st.sampled_from([PROBE, None]),
+    )
     @LIGHT
-    def test_changes_no_verdict(self, now, sessions, scale):
+    def test_changes_no_verdict(self, now, sessions, scale, probe):
         plain, scaled = (
             judge(
-                rounds_of(now, s), SUBJECT, make_reference(*(rounds_of(one, s) for one in sessions)), POLICY
+                rounds_of(now, s),
+                SUBJECT,
+                make_reference(*(rounds_of(one, s) for one in sessions), probe=probe),
+                POLICY,
+                probe=probe,
             )
             for s in (1.0, scale)
         )
@@ -52,22 +61,65 @@ class TestSwap:
     @given(st.lists(st.tuples(factors, factors), min_size=1, max_size=6))
     @LIGHT
     def test_inverts_the_ratio_and_the_verdict_of_pairs(self, both):
-        then = [make_round(None, 0.02 * a) for a, _ in both]
-        now = [make_round(None, 0.02 * b) for _, b in both]
+        """Of work alone: what work was saved counts of waiting on one side only."""
+        then = [replace(make_round(None, 0.02 * a), wall_seconds=0.0) for a, _ in both]
+        now = [replace(make_round(None, 0.02 * b), wall_seconds=0.0) for _, b in both]
         there, back = judge_pairs(then, now, POLICY), judge_pairs(now, then, POLICY)
         assert back.ratio == pytest.approx(1 / there.ratio)
         swapped = {"regressed": "improved", "improved": "regressed"}
         assert back.status == swapped.get(there.status, back.status)
         assert there.status == swapped.get(back.status, there.status)
 
+    @given(sides, st.integers(1, 20))
+    @LIGHT
+    def test_what_is_better_is_not_better_the_other_way_round(self, sides, repeats):
+        then, now = make_rounds(n=len(sides) * repeats), rounds_of(sides * repeats)
+        there, back = judge_pairs(then, now, POLICY), judge_pairs(now, then, POLICY)
+        assert {there.status, back.status} != {"improved"}
+        for one, other in zip(there.comparisons, back.comparisons, strict=True):
+            assert {one.status, other.status} not in ({"improved"}, {"regressed"})
+
+
+class TestGrown:
+    """What grew by its own figures by more than the threshold is not called unchanged, whatever else did."""
+
+    @staticmethod
+    def hold(verdict, speed, cpu):
+        works, waits = cpu > POLICY.max_slowdown, 1 / speed / max(1.0, cpu) > POLICY.max_slowdown
+        if works or waits:
+            assert verdict.status != "unchanged"
+        if works:
+            assert verdict.status != "improved"
+        if waits:
+            assert verdict.status != "improved" or verdict.metric == "cpu_seconds_per_row"
+
+    @given(factors, factors, st.integers(1, 20))
+    @LIGHT
+    def test_of_pairs(self, speed, cpu, n):
+        self.hold(judge_pairs(make_rounds(n=n), rounds_of([(speed, cpu)] * n), POLICY), speed, cpu)
+
+    @given(factors, factors, st.integers(1, 20), st.integers(1, 12), st.sampled_from([PROBE, None]))
+    @LIGHT
+    def test_of_sessions(self, speed, cpu, n, k, probe):
+        reference = make_reference(*[make_rounds()] * k, probe=probe)
+        self.hold(judge(rounds_of([(speed, cpu)] * n), SUBJECT, reference, POLICY, probe=probe), speed, cpu)
+
 
 class TestMoreEqualRounds:
-    @given(st.lists(sides, min_size=1, max_size=12), factors, factors, st.integers(1, 20), st.integers(1, 20))
+    @given(
+        st.lists(sides, min_size=1, max_size=12),
+        factors,
+        factors,
+        st.integers(1, 20),
+        st.integers(1, 20),
+        st.sampled_from([PROBE, None]),
+    )
     @LIGHT
-    def test_never_turn_unchanged_into_regressed(self, sessions, speed, cpu, few, more):
-        reference = make_reference(*map(rounds_of, sessions))
+    def test_never_turn_unchanged_into_regressed(self, sessions, speed, cpu, few, more, probe):
+        reference = make_reference(*map(rounds_of, sessions), probe=probe)
         before, after = (
-            judge(rounds_of([(speed, cpu)] * n), SUBJECT, reference, POLICY) for n in (few, few + more)
+            judge(rounds_of([(speed, cpu)] * n), SUBJECT, reference, POLICY, probe=probe)
+            for n in (few, few + more)
         )
         # Another metric, which could not tell before, may tell then.
         then = {c.metric.name: c.status for c in before.comparisons if c.since is None}
@@ -116,7 +168,8 @@ class TestOddRounds:
 
     def test_identical_rounds_are_judged(self):
         reference = make_reference(*[make_rounds(n=20)] * RECENT)
-        assert judge(make_rounds(n=20), SUBJECT, reference, POLICY).status == "unchanged"
+        policy = Policy(max_slowdown=1.15)
+        assert judge(make_rounds(n=20), SUBJECT, reference, policy, probe=PROBE).status == "unchanged"
 
     def test_counts_may_differ(self):
         reference = make_reference(make_rounds(n=1), make_rounds(n=30), make_rounds(n=4))
@@ -188,7 +241,7 @@ class TestNothingRaises:
         assert verdict.reason
         if verdict.ci is not None:
             assert 0 < verdict.ci[0] <= verdict.ratio <= verdict.ci[1] < math.inf
-        assert settled(rounds, SUBJECT, reference, policy) in (True, False)
+        assert settled(rounds, SUBJECT, reference, policy, probe) in (True, False)
 
     @given(wild, wild, policies)
     @MANY
@@ -198,13 +251,13 @@ class TestNothingRaises:
         assert verdict.reason
         assert settled_pairs(then, now, policy) in (True, False)
 
-    @given(wild, references, policies)
+    @given(wild, references, policies, probes)
     @LIGHT
-    def test_what_is_settled_is_settled_by_the_verdict(self, rounds, reference, policy):
+    def test_what_is_settled_is_settled_by_the_verdict(self, rounds, reference, policy, probe):
         """A certain verdict is no reason to measure on, unless the one round had no warm-up."""
         policy = replace(policy, timed=True)
-        if judge(rounds, SUBJECT, reference, policy).status != "inconclusive":
-            assert settled(rounds, SUBJECT, reference, policy)
+        if judge(rounds, SUBJECT, reference, policy, probe=probe).status != "inconclusive":
+            assert settled(rounds, SUBJECT, reference, policy, probe)
 
     @given(wild, wild, policies)
     @LIGHT

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
 from builders import FILE, PROBE, SUBJECT, make_reference, make_round, make_rounds
 
-from pytest_rayperf import verdict as verdict_module
+from pytest_rayperf.comparing import Chances
 from pytest_rayperf.policy import Policy
+from pytest_rayperf.questions import ANCHOR_PART, Question
 from pytest_rayperf.reference import ANCHORS, RECENT
 from pytest_rayperf.results import CPU_PER_ROW
-from pytest_rayperf.questions import ANCHOR_PART
 from pytest_rayperf.verdict import judge as judge_with_probe
 from pytest_rayperf.verdict import settled as settled_with_probe
 
@@ -60,7 +61,7 @@ class TestTenStepsOfTwoPercent:
         assert verdict.attribution is not None
 
     def test_are_regressed_where_the_policy_wants_no_more_certainty_than_there_is(self):
-        policy = Policy(max_slowdown=1.05, alpha=0.4)
+        policy = Policy(max_slowdown=1.03, alpha=0.4)
         reference = make_reference(*steps(10, after=RECENT))
         verdict = judge(session(1.02**10), SUBJECT, reference, policy)
         assert (verdict.status, verdict.metric) == ("regressed", "cpu_seconds_per_row")
@@ -125,13 +126,13 @@ class TestShares:
 
     def test_of_the_recent_sessions(self):
         recent = self.comparisons(POLICY, RECENT + ANCHORS)[0]
-        alone = self.comparisons(Policy(alpha=POLICY.alpha * (1 - ANCHOR_PART)), RECENT)[0]
+        alone = self.comparisons(replace(POLICY, alpha=POLICY.alpha * (1 - ANCHOR_PART)), RECENT)[0]
         assert recent == alone
         assert recent.slowdown.low < self.comparisons(POLICY, RECENT)[0].slowdown.low
 
     def test_of_the_oldest(self):
         oldest = self.comparisons(POLICY, RECENT + ANCHORS)[-1]
-        alone = self.comparisons(Policy(alpha=POLICY.alpha * ANCHOR_PART), ANCHORS)[0]
+        alone = self.comparisons(replace(POLICY, alpha=POLICY.alpha * ANCHOR_PART), ANCHORS)[0]
         assert (oldest.slowdown, oldest.mde) == (alone.slowdown, alone.mde)
 
     def test_only_the_surest_metric_is_compared_with_the_oldest(self):
@@ -186,23 +187,28 @@ class TestSettled:
     def test_asks_for_the_comparison_that_is_undecided(
         self, monkeypatch, sessions, compared_with, share, goes_on
     ):
+        """Whether rounds will decide that one; of the others it does not matter."""
+        rounds = session(1.02**10 if share == ANCHOR_PART else 1.08)
         asked = []
 
-        def may_decide(*arguments):
-            asked.append(arguments)
-            return goes_on
+        def chances(question):
+            series = question.series
+            its_own = (
+                series.metric is CPU_PER_ROW
+                and [list(figures) for figures in series.sessions]
+                == [
+                    [pytest.approx(r.metric(CPU_PER_ROW.name)) for r in rounds]
+                    for rounds in sessions[compared_with]
+                ]
+                and list(series.current) == [r.metric(CPU_PER_ROW.name) for r in rounds]
+                and question.policy == replace(POLICY, alpha=pytest.approx(POLICY.alpha * share))
+            )
+            asked.append(its_own)
+            return Chances(float(its_own is goes_on), 0.0)
 
-        monkeypatch.setattr(verdict_module, "sessions_may_decide", may_decide)
-        rounds = session(1.02**10 if share == ANCHOR_PART else 1.08)
-        policy = Policy(alpha=0.01)
-        assert settled(rounds, SUBJECT, make_reference(*sessions), policy) is not goes_on
-        ((metric, then, now, given),) = asked
-        assert metric is CPU_PER_ROW
-        assert [list(s) for s in then] == [
-            [pytest.approx(r.metric(metric.name)) for r in s] for s in sessions[compared_with]
-        ]
-        assert list(now) == [r.metric(metric.name) for r in rounds]
-        assert given.alpha == pytest.approx(policy.alpha * share)
+        monkeypatch.setattr(Question, "chances", property(chances))
+        assert settled(rounds, SUBJECT, make_reference(*sessions), POLICY) is not goes_on
+        assert True in asked
 
     def test_what_crept_is_not_measured_on_where_rounds_will_not_tell(self):
         """It is as fast as lately for certain; what the oldest sessions differ by, no round says."""

@@ -40,7 +40,8 @@ def test_busy_cores_are_believed_to_vary_less_than_either_of_their_factors():
 
 def test_of_memory_the_figures_soon_say_more_than_the_belief():
     """It differs from one pipeline to the next by far more than from one session to the next."""
-    assert NOISE[PEAK_MEMORY.name].session_weight == NOISE[PEAK_MEMORY.name].round_weight == 1
+    assert NOISE[PEAK_MEMORY.name].session_weight < 3
+    assert NOISE[PEAK_MEMORY.name].round_weight < 3
 
 
 def test_three_rounds_do_not_prove_much():

@@ -10,7 +10,7 @@ import pytest
 from builders import make_round, make_rounds
 from scipy import stats
 
-from pytest_rayperf.noise import NOISE
+from pytest_rayperf.noise import NOISE, WAITING
 from pytest_rayperf.policy import GATED, Policy, look_schedule
 from pytest_rayperf.results import CPU_PER_ROW, THROUGHPUT, Operator
 from pytest_rayperf.verdict import judge_pairs, settled_pairs
@@ -49,13 +49,15 @@ class TestStatuses:
         assert [c.status for c in verdict.comparisons] == ["unchanged", "regressed"]
 
     def test_each_regressed_metric_is_a_line_that_says_what_it_was_compared_with(self):
-        verdict = judge_pairs(THEN, make_rounds(20, 0.04, n=20), POLICY)
+        verdict = judge_pairs(THEN, make_rounds(10, 0.04, n=20), POLICY)
         first, second = verdict.reason.splitlines()
         assert first.startswith("regressed: cpu_seconds_per_row 0.02 -> 0.04 s, 2.00x [")
-        assert second.startswith("regressed: throughput 40 -> 20 rows/s, 0.50x [")
+        assert second.startswith("regressed: throughput 20 -> 10 rows/s, 0.50x [")
         assert first.endswith(BESIDE)
         assert second.endswith(BESIDE)
         assert "operator MapBatches(Classifier) +100% CPU" in first
+        assert "; both at this run's CPU time a row; " in second
+        assert "at this run's CPU time" not in first
         assert "baseline" not in verdict.reason
         assert verdict.attribution is not None
 
@@ -87,6 +89,66 @@ class TestStatuses:
         there, back = judge_pairs(THEN, now, POLICY), judge_pairs(now, THEN, POLICY)
         assert (there.status, back.status) == ("regressed", "improved")
         assert back.ratio == pytest.approx(1 / there.ratio)
+
+
+class TestWaiting:
+    """Of work and waiting each must be found not to have grown."""
+
+    def judge(self, wall, cpu=1.0, n=20, policy=POLICY):
+        return judge_pairs(THEN[:n], make_rounds(40 / wall, 0.02 * cpu, n), policy)
+
+    @pytest.mark.parametrize("threshold", [1.05, 1.10, 1.15, 1.2])
+    @pytest.mark.parametrize("n", range(1, 21))
+    def test_that_grew_is_never_unchanged_whatever_the_cpu_time_says(self, n, threshold):
+        verdict = self.judge(1.22, n=n, policy=replace(POLICY, max_slowdown=threshold))
+        assert verdict.status in ("regressed", "inconclusive")
+
+    def test_that_grew_is_regressed_with_enough_rounds(self):
+        verdict = self.judge(1.22)
+        assert (verdict.status, verdict.metric) == ("regressed", "throughput")
+        assert verdict.comparisons[0].status == "unchanged"
+        assert verdict.ratio == pytest.approx(1 / 1.22)
+
+    def test_that_grew_is_measured_on_for(self):
+        """Work is settled long before: it must not end the measuring."""
+        least = next(n for n in range(3, 21) if self.judge(1.22, n=n).status == "regressed")
+        now = make_rounds(40 / 1.22, 0.02, 20)
+        early = [n for n in range(3, least) if settled_pairs(THEN[:n], now[:n], POLICY)]
+        assert least < 20
+        assert early == []
+        assert settled_pairs(THEN[:least], now[:least], POLICY)
+
+    @pytest.mark.parametrize("n", [1, 3, 6, 20])
+    @pytest.mark.parametrize("saved", [0.95, 0.85, 0.7, 0.5])
+    def test_cpu_time_that_is_saved_at_equal_wall_time_is_no_regression(self, saved, n):
+        verdict = self.judge(1.0, saved, n)
+        assert "regressed" not in {c.status for c in verdict.comparisons}
+        assert verdict.comparisons[1].slowdown.ratio == pytest.approx(1.0)
+
+    @pytest.mark.parametrize("n", [1, 3, 6, 20])
+    @pytest.mark.parametrize("grown", [1.1, 1.3, 1.6, 3.0])
+    def test_cpu_time_that_grew_at_equal_wall_time_is_no_throughput_won(self, grown, n):
+        verdict = self.judge(1.0, grown, n)
+        assert verdict.comparisons[1].status != "improved"
+        assert verdict.status != "improved"
+
+    @pytest.mark.parametrize("slowdown", [1.3, 1.6, 3.0])
+    def test_work_that_takes_the_wall_time_that_it_adds_is_told_once(self, slowdown):
+        verdict = self.judge(slowdown, slowdown)
+        assert (verdict.status, verdict.metric) == ("regressed", "cpu_seconds_per_row")
+        assert verdict.comparisons[1].status == "unchanged"
+
+    def test_that_is_open_speaks_where_work_is_unchanged(self):
+        """It is equal for certain; what the rounds differ by is waiting."""
+        scatter = [0.7, 1.4, 0.8, 1.25, 1.0] * 4
+        then, now = ([make_round(40 * x) for x in one] for one in (scatter, scatter[::-1]))
+        verdict = judge_pairs(then, now, POLICY)
+        assert (verdict.status, verdict.metric) == ("inconclusive", "throughput")
+        assert verdict.comparisons[0].status == "unchanged"
+
+    def test_less_waiting_is_improved(self):
+        verdict = self.judge(1 / 1.5)
+        assert (verdict.status, verdict.metric) == ("improved", "throughput")
 
 
 class TestWhatIsWrong:
@@ -151,12 +213,12 @@ class TestSettled:
     def scattered(slowdown=1.0):
         return [make_round(40 / slowdown, 0.02 * slowdown * math.exp(x)) for x in (-0.1, 0.0, 0.1)]
 
-    @pytest.mark.parametrize("cpu", [0.002, 0.2])
-    def test_decided(self, cpu):
-        assert settled_pairs(THEN[:3], make_rounds(cpu=cpu), POLICY)
+    @pytest.mark.parametrize("slowdown", [0.1, 10.0])
+    def test_decided(self, slowdown):
+        assert settled_pairs(THEN[:3], make_rounds(40 / slowdown, 0.02 * slowdown), POLICY)
 
     def test_decided_by_another_metric(self):
-        then, now = self.scattered(), [replace(r, wall_seconds=30.0) for r in self.scattered()[::-1]]
+        then, now = self.scattered(), [replace(r, wall_seconds=300.0) for r in self.scattered()[::-1]]
         verdict = judge_pairs(then, now, POLICY)
         assert (verdict.status, verdict.metric) == ("regressed", "throughput")
         assert verdict.comparisons[0].status == "inconclusive"
@@ -186,19 +248,15 @@ class TestSettled:
                 assert settled_pairs(THEN[:n], now, POLICY)
 
 
-def draw_pairs(generator, n, slowdown=1.0):
+def draw_pairs(generator, n, slowdown=1.0, waiting=1.0):
     """A state of the machine for each pair, and the rounds' own noise as the policy believes that it is."""
-    cpu, speed = NOISE[CPU_PER_ROW.name].round_sd, NOISE[THROUGHPUT.name].round_sd
+    cpu, busy = NOISE[CPU_PER_ROW.name].round_sd, WAITING.round_sd
     then, now = [], []
     for state in generator.normal(0, 0.2, n):
-        for rounds, factor in ((then, 1.0), (now, slowdown)):
-            rounds.append(
-                make_round(
-                    40 / factor * math.exp(state + generator.normal(0, speed)),
-                    0.02 * factor * math.exp(state + generator.normal(0, cpu)),
-                    operators=None,
-                )
-            )
+        for rounds, work_factor, wait_factor in ((then, 1.0, 1.0), (now, slowdown, waiting)):
+            work = 0.02 * work_factor * math.exp(state + generator.normal(0, cpu))
+            cores = 0.8 / wait_factor * math.exp(generator.normal(0, busy))
+            rounds.append(make_round(cores / work, work))
     return then, now
 
 
@@ -212,19 +270,22 @@ class TestSimulated:
             alarms += any(judge_pairs(then[:n], now[:n], policy).status == "regressed" for n in policy.looks)
         assert alarms <= stats.binom.isf(1e-3, runs, alpha)
 
-    def test_a_slowdown_beyond_the_threshold_is_not_called_unchanged(self):
+    @pytest.mark.parametrize("kind", ["slowdown", "waiting"])
+    def test_a_slowdown_beyond_the_threshold_is_not_called_unchanged(self, kind):
         generator = np.random.default_rng(6)
         missed, runs = 0, 100
         policy = Policy(looks=look_schedule(3, 8))
         for _ in range(runs):
-            then, now = draw_pairs(generator, 8, 1.12)
+            then, now = draw_pairs(generator, 8, **{kind: 1.12})
             missed += any(judge_pairs(then[:n], now[:n], policy).status == "unchanged" for n in policy.looks)
         assert missed <= stats.binom.isf(1e-3, runs, 0.05)
 
-    def test_a_slowdown_of_a_third_is_found(self):
+    @pytest.mark.parametrize("kind", ["slowdown", "waiting"])
+    def test_a_slowdown_of_a_third_is_found(self, kind):
         generator = np.random.default_rng(5)
         found = sum(
-            judge_pairs(*draw_pairs(generator, 20, 1.33), POLICY).status == "regressed" for _ in range(50)
+            judge_pairs(*draw_pairs(generator, 20, **{kind: 1.33}), POLICY).status == "regressed"
+            for _ in range(50)
         )
         assert found >= 47
 

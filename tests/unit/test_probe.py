@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 from builders import FILE, SUBJECT, make_reference, make_round, make_rounds
 
-from pytest_rayperf import verdict as verdict_module
+from pytest_rayperf.comparing import Chances
 from pytest_rayperf.policy import PROBE_LIMIT, Policy
 from pytest_rayperf.probe import LAPS, probe
+from pytest_rayperf.questions import Question
 from pytest_rayperf.results import CPU_PER_ROW, PEAK_MEMORY, Probe
 from pytest_rayperf.series import series_of
 from pytest_rayperf.verdict import judge, settled
@@ -80,6 +81,11 @@ def judged(factor=1.0, reference=None, rounds=None, policy=POLICY, **more):
     return judge(rounds or make_rounds(n=20), SUBJECT, given, policy, probe=now, **more)
 
 
+def slower_by(factor, n=20):
+    """Rounds of a pipeline that computes, on a machine that is so many times slower."""
+    return make_rounds(40 / factor, 0.02 * factor, n)
+
+
 class TestAnotherMachine:
     @pytest.mark.parametrize("factor", [PROBE_LIMIT * 1.01, 10.0, 1 / PROBE_LIMIT / 1.01, 0.1])
     @pytest.mark.parametrize("cpu", [0.005, 0.02, 0.08])
@@ -98,7 +104,8 @@ class TestAnotherMachine:
     )
     def test_within_the_limit_it_is_the_same_one(self, factor, cpu, status):
         # As much slower as the probe says: the machine's speed, and none of the pipeline's doing.
-        assert judged(factor, rounds=make_rounds(cpu=cpu * factor, n=20)).status == status
+        rounds = make_rounds(0.8 / (cpu * factor), cpu * factor, 20)
+        assert judged(factor, rounds=rounds).status == status
 
     def test_what_the_probe_does_not_explain_is_the_pipelines(self):
         assert judged(0.6, rounds=make_rounds(cpu=0.02, n=20)).status == "regressed"
@@ -108,7 +115,7 @@ class TestAnotherMachine:
         reference = make_reference(*[make_rounds(n=20)] * 8, probe=Probe(1.0, 1.0))
         now = Probe(PROBE_LIMIT**2, 1.0)
         assert now.seconds == PROBE_LIMIT
-        rounds = make_rounds(cpu=0.02 * PROBE_LIMIT, n=20)
+        rounds = slower_by(PROBE_LIMIT)
         assert judge(rounds, SUBJECT, reference, POLICY, probe=now).status == "unchanged"
 
     def test_both_probes_count(self):
@@ -119,7 +126,7 @@ class TestAnotherMachine:
 
     def test_of_several_sessions_it_is_the_geometric_mean(self):
         factors = (*[1.5] * 4, *[1 / 1.5] * 4)
-        reference = make_reference(*[make_rounds(cpu=0.02 * factor, n=20) for factor in factors])
+        reference = make_reference(*map(slower_by, factors))
         sessions = tuple(
             replace(s, probe=Probe(THEN.before_s * f, THEN.after_s * f))
             for s, f in zip(reference.sessions, factors, strict=True)
@@ -128,7 +135,7 @@ class TestAnotherMachine:
         assert judged(4.0, replace(reference, sessions=sessions)).status == "incomparable"
 
     def test_sessions_without_one_are_passed_over(self):
-        reference = make_reference(*[make_rounds(n=20)] * 8)
+        reference = make_reference(*[make_rounds(n=20)] * 8, probe=None)
         assert judged(9.0, reference).status == "unchanged"
         sessions = (*reference.sessions[:-1], replace(reference.sessions[-1], probe=THEN))
         assert judged(9.0, replace(reference, sessions=sessions)).status == "incomparable"
@@ -153,7 +160,7 @@ class TestAnotherMachine:
 
     def test_recent_sessions_are_brought_to_this_hours_speed_beside_the_oldest_too(self):
         reference = make_reference(*[make_rounds(n=20)] * 12, probe=THEN)
-        verdict = judged(1.5, reference, make_rounds(cpu=0.02 * 1.5, n=20))
+        verdict = judged(1.5, reference, slower_by(1.5))
         assert verdict.status == "unchanged"
         cpu = [c for c in verdict.comparisons if c.metric is CPU_PER_ROW]
         assert [c.reference for c in cpu] == [pytest.approx(0.03)] * 2
@@ -176,18 +183,94 @@ class TestAnotherMachine:
         assert len(sessions) == 6
 
 
+class TestAnotherHour:
+    """The machine is slower for a while, or faster: it is none of the pipeline's doing.
+
+    On a faster one some of the wait may be the machine's share of work that nobody waits for. So what is
+    called waiting is less there, and is never more than elsewhere.
+    """
+
+    LOOKS = (1, 3, 4, 6, 10, 20)
+
+    @pytest.mark.parametrize("n", LOOKS)
+    @pytest.mark.parametrize("factor", [1.1, 1.3, 1.6, 1 / 1.3])
+    def test_slower_for_all_is_no_regression(self, factor, n):
+        verdict = judged(factor, rounds=slower_by(factor, n))
+        assert [c.slowdown.ratio for c in verdict.comparisons] == pytest.approx([1.0, min(1.0, factor)])
+        assert verdict.status in ("unchanged", "inconclusive")
+        assert verdict.status == "unchanged" or n < 6
+
+    @pytest.mark.parametrize("n", LOOKS)
+    @pytest.mark.parametrize("factor", [0.6, 0.8, 0.9])
+    def test_faster_where_the_pipeline_waits_for_a_gpu_is_none(self, factor, n):
+        """The same wall time, for the GPU is no faster; and less CPU time, as the probe says."""
+        verdict = judged(factor, rounds=make_rounds(40, 0.02 * factor, n))
+        work, waiting = verdict.comparisons
+        assert (work.slowdown.ratio, waiting.slowdown.ratio) == pytest.approx((1.0, 1.0))
+        assert verdict.status in ("unchanged", "inconclusive")
+        assert "regressed" not in {work.status, waiting.status}
+
+    @pytest.mark.parametrize("factor", [1.3, 1.6])
+    def test_slower_where_it_waits_for_a_gpu_is_none_and_no_gain(self, factor):
+        verdict = judged(factor, rounds=make_rounds(40, 0.02 * factor, 20))
+        assert {c.status for c in verdict.comparisons}.isdisjoint({"regressed", "improved"})
+
+    @pytest.mark.parametrize("factor", [1 / 1.3, 1.0, 1.3])
+    def test_what_waits_beside_that_is_one(self, factor):
+        rounds = make_rounds(40 / factor / 1.5, 0.02 * factor, 20)
+        verdict = judged(factor, rounds=rounds)
+        assert verdict.comparisons[1].slowdown.ratio == pytest.approx(1.5 * min(1.0, factor))
+        status = "regressed" if factor >= 1 else "inconclusive"  # 1.15 is left of it
+        assert (verdict.status, verdict.metric) == (status, "throughput")
+
+    @pytest.mark.parametrize("factor", [1 / 1.3, 1.0, 1.3])
+    def test_what_works_more_beside_that_is_one(self, factor):
+        verdict = judged(factor, rounds=slower_by(1.6 * factor))
+        assert (verdict.status, verdict.metric) == ("regressed", "cpu_seconds_per_row")
+        assert verdict.ratio == pytest.approx(1.6)
+        assert verdict.comparisons[1].status == "unchanged"
+
+
+class TestWithoutAProbe:
+    """Nothing is known of the hour: sessions are believed to differ by more."""
+
+    @pytest.mark.parametrize(("then", "now"), [(None, THEN), (THEN, None), (None, None)])
+    def test_less_is_certain_of_the_work(self, then, now):
+        rounds = make_rounds(n=20)
+        known, unknown = (
+            judge(rounds, SUBJECT, make_reference(*[rounds] * 3, probe=one), POLICY, probe=other)
+            for one, other in ((THEN, THEN), (then, now))
+        )
+        assert known.comparisons[0].mde < unknown.comparisons[0].mde
+        assert known.comparisons[0].slowdown.low > unknown.comparisons[0].slowdown.low
+
+    def test_waiting_is_as_certain(self):
+        """The hour is in both factors of the busy cores."""
+        rounds = make_rounds(n=20)
+        known, unknown = (
+            judge(rounds, SUBJECT, make_reference(*[rounds] * 3, probe=probe), POLICY, probe=probe)
+            for probe in (THEN, None)
+        )
+        assert known.comparisons[1] == unknown.comparisons[1]
+
+
 class TestSettled:
     """While rounds are measured, with the probe of before them."""
 
     @staticmethod
     def scattered(slowdown=1.0):
-        return [make_round(40 / slowdown, 0.02 * slowdown * math.exp(x)) for x in (-0.1, 0.0, 0.1)]
+        speeds = [slowdown * math.exp(x) for x in (-0.15, 0.0, 0.15)]
+        return [make_round(40 / speed, 0.02 * speed) for speed in speeds]
+
+    def undecided(self):
+        """What was recorded, and a policy by which a round or two more would do."""
+        reference = make_reference(*[self.scattered()] * 8, probe=THEN)
+        verdict = judge(self.scattered(), SUBJECT, reference, POLICY, probe=THEN)
+        return reference, replace(POLICY, max_slowdown=verdict.comparisons[0].slowdown.high * 0.99)
 
     def settled(self, factor, slowdown):
         now = Probe(THEN.before_s * factor, THEN.after_s * factor)
-        reference = make_reference(*[self.scattered()] * 8, probe=THEN)
-        high = judge(self.scattered(), SUBJECT, reference, POLICY).comparisons[0].slowdown.high
-        nearly = replace(POLICY, max_slowdown=high * 0.99)  # a round or two more would do
+        reference, nearly = self.undecided()
         return settled(self.scattered(slowdown), SUBJECT, reference, nearly, now)
 
     def test_on_another_machine_no_round_tells_more(self):
@@ -212,13 +295,17 @@ class TestSettled:
         assert not self.settled(factor, factor)
         assert self.settled(1.0, factor)
 
-    def test_it_asks_for_the_figures_at_this_hours_speed(self, monkeypatch):
-        asked = []
-        monkeypatch.setattr(verdict_module, "sessions_may_decide", lambda *a: asked.append(a) or True)
-        assert not self.settled(1.5, 1.5)
-        ((_, then, now, _),) = asked
-        assert list(then[0]) == pytest.approx([0.02 * 1.5 * math.exp(x) for x in (-0.1, 0.0, 0.1)])
-        assert list(now) == pytest.approx(list(then[0]))
+    @pytest.mark.parametrize("goes_on", [True, False])
+    def test_it_asks_for_the_figures_at_this_hours_speed(self, monkeypatch, goes_on):
+        then = [pytest.approx([0.02 * 1.5 * math.exp(x) for x in (-0.15, 0.0, 0.15)])] * 8
+
+        def chances(question):
+            its_own = list(map(list, question.series.sessions)) == then
+            assert not its_own or [list(question.series.current)] * 8 == then
+            return Chances(float(its_own is goes_on), 0.0)
+
+        monkeypatch.setattr(Question, "chances", property(chances))
+        assert self.settled(1.5, 1.5) is not goes_on
 
 
 class TestWhatHoldsOnAnyMachine:
