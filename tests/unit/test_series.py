@@ -184,6 +184,12 @@ class TestMissing:
         assert series_of(CPU_PER_ROW, make_rounds(), [huge], ONE)
         assert not series_of(CPU_PER_ROW, make_rounds(), [huge], Probe(0.0045, 0.0045))
 
+    def test_nor_is_work_that_no_machine_has_at_this_speed(self):
+        """Its busy cores are a number, and its CPU seconds at this speed are not."""
+        huge = ReferenceSession((make_round(1e-300, cpu=1.5e308, rows=1),), probe=ONE)
+        series = series_of(THROUGHPUT, make_rounds(), [huge], Probe(0.0045, 0.0045))
+        assert (series.work, series.sessions) == (None, ((pytest.approx(1e-300),),))
+
     @pytest.mark.parametrize("side", ["now", "then"])
     @pytest.mark.parametrize(("throughput", "cpu"), [(1e200, 1e200), (1e-200, 1e-200)])
     def test_nor_are_busy_cores_that_no_machine_has(self, throughput, cpu, side):
