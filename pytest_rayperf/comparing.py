@@ -20,13 +20,13 @@ What each look may spend of these chances is in `sequential.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from scipy import special
 
 from pytest_rayperf.policy import BETA, POWER, Policy
-from pytest_rayperf.results import Comparison, Interval, Metric, Status
+from pytest_rayperf.results import Comparison, Interval, Status
 from pytest_rayperf.sequential import nominal_level
 from pytest_rayperf.series import Series
 from pytest_rayperf.statistics import (
@@ -34,7 +34,7 @@ from pytest_rayperf.statistics import (
     after_pairs,
     after_rounds,
     paired_ratio,
-    session_ratio,
+    together,
 )
 
 
@@ -72,87 +72,98 @@ def compare_pairs(series: Series, policy: Policy) -> Comparison:
 def chances_of_sessions(series: Series, policy: Policy) -> Chances:
     """How likely `compare_sessions` is to decide with the rounds that are left."""
     last = max(policy.looks[-1], len(series.current))
-    then = after_rounds(series.sessions, series.current, series.noise, last)
-    return _chances(series, _by_sessions(series), _worse(series.metric, then), policy)
+    return _chances(series, _by_sessions(series), _by_sessions(series, last), policy)
 
 
 def chances_of_pairs(series: Series, policy: Policy) -> Chances:
     """How likely `compare_pairs` is to decide with the rounds that are left."""
-    now = _by_pairs(series)
-    then = after_pairs(now.slower, len(series.current), policy.looks[-1])
-    return _chances(series, now, then, policy)
+    last = max(policy.looks[-1], len(series.current))
+    return _chances(series, _by_pairs(series), _by_pairs(series, last), policy)
 
 
 @dataclass(frozen=True)
 class _Found:
     """Of the log of the slowdown, above 0 where things got worse.
 
-    The rest is 0 but for waiting, whose figures are busy cores. Fewer of them are a loss only as far as CPU
-    time a row has not become less, and more of them a gain only as far as it has not become more.
+    A metric of its own has one estimate. Of waiting the figures are busy cores, and the slowdown is that of
+    work and waiting together: that is what must be ruled out. Found it is by the waiting alone, of which more
+    is known; but fewer busy cores are a loss only as far as CPU time a row has not become less.
 
     Attributes:
-        slower: by the metric's own figures.
+        own: by the metric's own figures.
+        whole: with the work's added, at equal speed of the machine.
         saved: how much less CPU time there is a row, 0 or below. The machine's part counts too: who does not
             compute is no faster on a faster machine.
-        surely_saved: how much less there is with the chance beta of not even that, at equal speed of the
-            machine.
-        added: what there may be more, with the chance beta of more.
+        machine: how much slower the machine is now, 0 or above: an improvement that is none for who does
+            not compute.
     """
 
-    slower: LogEstimate
+    own: LogEstimate
+    whole: LogEstimate
     saved: float = 0.0
-    surely_saved: float = 0.0
-    added: float = 0.0
+    machine: float = 0.0
 
 
-def _by_sessions(series: Series) -> _Found:
-    own = session_ratio(series.sessions, series.current, series.noise)
-    work = series.work
-    then = None if work is None else session_ratio(work.sessions, work.current, work.noise)
-    return _found(series, own, then)
+def _by_sessions(series: Series, later: int | None = None) -> _Found:
+    """As of now, or as it would be after so many rounds like these."""
+    now = len(series.current)
+
+    def estimate(one: Series) -> LogEstimate:
+        return after_rounds(one.sessions, one.current, one.noise, later or now)
+
+    return _found(series, later or now, estimate)
 
 
-def _by_pairs(series: Series) -> _Found:
-    own = paired_ratio(series.current, series.sessions[0], series.noise)
-    work = series.work
-    return _found(
-        series, own, None if work is None else paired_ratio(work.current, work.sessions[0], work.noise)
-    )
+def _by_pairs(series: Series, later: int | None = None) -> _Found:
+    """As of now, or as it would be after so many pairs like these."""
+    now = len(series.current)
+
+    def estimate(one: Series) -> LogEstimate:
+        return after_pairs(paired_ratio(one.current, one.sessions[0], one.noise), now, later or now)
+
+    return _found(series, later or now, estimate)
 
 
-def _found(series: Series, own: LogEstimate, work: LogEstimate | None) -> _Found:
-    slower = _worse(series.metric, own)
-    if work is None or series.work is None:
-        return _Found(slower)
-    measured = work.value + series.work.machine
-    most = math.log(work.interval(BETA, BETA).high)
-    return _Found(slower, min(0.0, work.value, measured), min(0.0, most), max(most, measured))
+def _found(series: Series, rounds: int, estimate: Callable[[Series], LogEstimate]) -> _Found:
+    own = estimate(series)
+    if series.metric.better == "higher":
+        own = own.inverse
+    if series.work is None:
+        return _Found(own, own)
+    work, machine = estimate(series.work), series.work.machine
+    saved = min(0.0, work.value, work.value + machine)
+    return _Found(own, together(own, work, rounds), saved, max(0.0, machine))
 
 
-def _chances(series: Series, now: _Found, then: LogEstimate, policy: Policy) -> Chances:
+def _chances(series: Series, now: _Found, then: _Found, policy: Policy) -> Chances:
     """The truth is taken to be as uncertain as its estimate says.
 
     ("Predictive power": Spiegelhalter, Freedman and Blackburn 1986, doi:10.1016/0197-2456(86)90003-6.) So
     the last estimate has the present one's value for a mean, and the difference of the variances for its own.
     """
-    limits = _limits(series, replace(now, slower=then), policy.looks[-1], policy)
+    limits = _limits(series, then, max(policy.looks[-1], len(series.current)), policy)
     threshold = math.log(policy.max_slowdown)
     clear = threshold - math.log(limits.high)  # by how much the upper limit is below the threshold
     alarm = math.log(limits.low) - threshold
-    spread = math.sqrt(max(0.0, now.slower.standard_error**2 - then.standard_error**2))
-    if spread == 0:
-        return Chances(float(clear >= 0), float(alarm > 0))
-    return Chances(float(special.ndtr(clear / spread)), float(special.ndtr(alarm / spread)))
+    return Chances(
+        clear=_likely(clear, now.whole, then.whole, certain=clear >= 0),
+        alarm=_likely(alarm, now.own, then.own, certain=alarm > 0),
+    )
+
+
+def _likely(reach: float, now: LogEstimate, then: LogEstimate, *, certain: bool) -> float:
+    spread = math.sqrt(max(0.0, now.standard_error**2 - then.standard_error**2))
+    return float(special.ndtr(reach / spread)) if spread else float(certain)
 
 
 def _compare(series: Series, found: _Found, policy: Policy) -> Comparison:
     limit, rounds = policy.max_slowdown, len(series.current)
     slowdown = _limits(series, found, rounds, policy)
-    alpha = _level(policy.alpha_for(series.metric.name), found.slower, rounds, policy)
+    alpha = _level(policy.alpha_for(series.metric.name), found.whole, rounds, policy)
     status: Status = "inconclusive"
     if slowdown.low > limit:
         status = "regressed"
-    elif math.log(found.slower.interval(alpha, alpha).high) + found.added < -math.log(limit):
+    elif math.log(found.whole.interval(alpha, alpha).high) + found.machine < -math.log(limit):
         status = "improved"
     elif slowdown.high <= limit:
         status = "unchanged"
@@ -164,7 +175,7 @@ def _compare(series: Series, found: _Found, policy: Policy) -> Comparison:
         current=current,
         slowdown=slowdown,
         threshold=limit,
-        mde=max(1.0, found.slower.detectable(POWER) * math.exp(found.surely_saved)),
+        mde=found.whole.detectable(POWER),
         at_equal_work=series.work is not None,
     )
 
@@ -178,17 +189,12 @@ def _shown(series: Series, slowdown: Interval) -> tuple[float, float]:
     return speed, speed * slowdown.ratio
 
 
-def _worse(metric: Metric, estimate: LogEstimate) -> LogEstimate:
-    """The estimate of the slowdown: above 0 where the metric got worse."""
-    return estimate if metric.better == "lower" else estimate.inverse
-
-
 def _limits(series: Series, found: _Found, rounds: int, policy: Policy) -> Interval:
-    worse = found.slower
-    alpha = _level(policy.alpha_for(series.metric.name), worse, rounds, policy)
-    own = worse.interval(alpha, _level(BETA, worse, rounds, policy))
-    saved, surely = math.exp(found.saved), math.exp(found.surely_saved)
-    return Interval(own.ratio * saved, own.low * saved, max(own.ratio * saved, own.high * surely))
+    alpha = _level(policy.alpha_for(series.metric.name), found.own, rounds, policy)
+    beta = _level(BETA, found.whole, rounds, policy)
+    low, high = found.own.interval(alpha, beta), found.whole.interval(alpha, beta)
+    saved = math.exp(found.saved)
+    return Interval(low.ratio * saved, low.low * saved, high.high)
 
 
 def _level(total: float, estimate: LogEstimate, rounds: int, policy: Policy) -> float:

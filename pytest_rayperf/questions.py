@@ -89,10 +89,7 @@ def speaker(answers: Sequence[Comparison]) -> Comparison:
     the oldest sessions by more than the threshold, is not called unchanged.
     """
     clearing = _clearing(answers)
-    found = clearing[0]
-    for status in ("inconclusive", "improved"):
-        if found.status == "unchanged":
-            found = next((c for c in clearing if c.status == status), found)
+    found = next((c for c in clearing if c.status != "unchanged"), clearing[0])
     crept = next((c for c in answers if c.since is not None), None)
     if crept is None or found.status != "unchanged" or crept.slowdown.ratio <= crept.threshold:
         return found
@@ -102,8 +99,6 @@ def speaker(answers: Sequence[Comparison]) -> Comparison:
 def worth_measuring_on(questions: Sequence[Question], answers: Sequence[Comparison]) -> bool:
     """Whether what is open now is likely enough to be decided by the last look; of one question or more."""
     said = speaker(answers)
-    if said.status != "inconclusive":
-        return False
     undecided = {
         id(answer): question.chances
         for question, answer in zip(questions, answers, strict=True)
@@ -111,6 +106,8 @@ def worth_measuring_on(questions: Sequence[Question], answers: Sequence[Comparis
     }
     if any(chances.alarm >= LIKELY for chances in undecided.values()):
         return True
+    if said.status != "inconclusive":
+        return False
     clearing = [said] if said.since is not None else _clearing(answers)
     return all(undecided[id(c)].clear >= LIKELY for c in clearing if id(c) in undecided)
 

@@ -125,14 +125,15 @@ def session_ratio(
         for x in group
     )
     seen = sum(len(group) - 1 for group in [*groups, now])
-    round_var, round_df = _moderated(squares, seen, noise.round_sd**2, noise.round_weight)
+    round_var, round_df = _moderated(squares, seen, noise.round_sd**2, noise.round_weight, 0.95)
 
     between = 0.0
     if k > 1:
         centre = _mean(means)
         spread = math.fsum((mean - centre) ** 2 for mean in means) / (k - 1)
         between = max(0.0, spread - round_var * inverse_size) * (k - 1)
-    session_var, session_df = _moderated(between, k - 1, noise.session_sd**2, noise.session_weight)
+    # No round of this run mends what is left without a belief here: so it takes more to leave it out.
+    session_var, session_df = _moderated(between, k - 1, noise.session_sd**2, noise.session_weight, 0.99)
 
     session_part = session_var * (1 + 1 / k)
     reference_part = round_var * inverse_size / k
@@ -172,7 +173,7 @@ def paired_ratio(numerator: Sequence[float], denominator: Sequence[float], noise
     mean, count = _mean(differences), len(differences)
     squares = math.fsum((x - mean) ** 2 for x in differences)
     # Two independent rounds make up a pair's difference, hence twice the variance of a round.
-    variance, df = _moderated(squares, count - 1, 2 * noise.round_sd**2, noise.round_weight)
+    variance, df = _moderated(squares, count - 1, 2 * noise.round_sd**2, noise.round_weight, 0.95)
     return LogEstimate(mean, math.sqrt(variance / count), df, fixed_share=0.0)
 
 
@@ -184,6 +185,21 @@ def after_pairs(estimate: LogEstimate, pairs: int, later: int) -> LogEstimate:
         estimate,
         standard_error=estimate.standard_error * math.sqrt(pairs / later),
         df=estimate.df + later - pairs,
+    )
+
+
+def together(one: LogEstimate, other: LogEstimate, rounds: int) -> LogEstimate:
+    """The sum of two independent log ratios, each estimated from `rounds` current rounds."""
+    parts = [(e.standard_error**2, e.df, e.fixed_share) for e in (one, other)]
+    variance = sum(v for v, _, _ in parts)
+    # Of F + R / n the part F + R that a single round would have had, and of that F.
+    once = [v / (share + (1 - share) / rounds) for v, _, share in parts]
+    fixed = sum(v * share for v, (_, _, share) in zip(once, parts, strict=True))
+    return LogEstimate(
+        value=one.value + other.value,
+        standard_error=math.sqrt(variance),
+        df=_satterthwaite(*((v, df) for v, df, _ in parts)),
+        fixed_share=fixed / sum(once),
     )
 
 
@@ -202,13 +218,13 @@ def median_interval(figures: Sequence[float], confidence: float = 0.95) -> tuple
     return _exp(centre - reach), _exp(centre + reach)
 
 
-def _moderated(squares: float, df: int, prior: float, weight: float) -> tuple[float, float]:
+def _moderated(squares: float, df: int, prior: float, weight: float, point: float) -> tuple[float, float]:
     """A variance and its degrees of freedom, of `squares` with `df` and a `prior` variance with `weight`.
 
-    What scatters more than the prior allows (beyond the 95 % point of F: "prior-data conflict", Evans and
+    What scatters more than the prior allows (beyond this point of F: "prior-data conflict", Evans and
     Moshonov 2006, doi:10.1214/06-BA129) speaks for itself: the belief would hide noise.
     """
-    if df > 0 and squares > df * prior * float(special.fdtri(df, weight, 0.95)):
+    if df > 0 and squares > df * prior * float(special.fdtri(df, weight, point)):
         return squares / df, df
     return (squares + weight * prior) / (df + weight), df + weight
 
