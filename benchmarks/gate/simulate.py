@@ -56,11 +56,13 @@ SLOWDOWNS = (
     ("work", 1.05),
     ("work", 1.10),
     ("work", 1.20),
-    ("work", 1.50),
     ("waiting", 1.20),
 )
+LARGE = (("work", 1.50), ("work", 2.0), ("waiting", 1.50))
+"""Played with --more: what stored baselines find."""
+
 NARROW = (("work", 1.0), ("work", 1.05), ("work", 1.10))
-"""Played with a threshold of 1.03, with pairs alone: stored baselines cannot see so little."""
+"""Played with --more, with a threshold of 1.03 and pairs: stored baselines cannot see so little."""
 
 FIXED = 10
 """In every tenth suite run the verdict of a fixed 20 rounds is asked for as well."""
@@ -201,9 +203,11 @@ def play_many(task: tuple[Cell, int, int]) -> tuple[Cell, Count]:
 
 def cells(options: argparse.Namespace) -> Iterator[Cell]:
     """Those that were asked for."""
-    for noise, reference, (kind, slowdown) in product(options.noise, options.reference, SLOWDOWNS):
+    slowdowns = LARGE if options.more else SLOWDOWNS
+    for noise, reference, (kind, slowdown) in product(options.noise, options.reference, slowdowns):
         yield Cell(noise, reference, kind, slowdown, 1.10)
-    for noise, (kind, slowdown) in product(options.noise, NARROW if "pairs" in options.reference else ()):
+    narrow = NARROW if options.more and "pairs" in options.reference else ()
+    for noise, (kind, slowdown) in product(options.noise, narrow):
         yield Cell(noise, "pairs", kind, slowdown, 1.03)
 
 
@@ -282,6 +286,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--noise", nargs="+", choices=NOISES, default=NOISES)
     parser.add_argument("--reference", nargs="+", choices=REFERENCES, default=REFERENCES)
+    parser.add_argument("--more", action="store_true", help="other cells: large slowdowns, a low threshold")
     parser.add_argument("--json", type=Path, help="write the counts here")
     options = parser.parse_args()
     chunk = max(1, min(100, options.suites // options.processes))

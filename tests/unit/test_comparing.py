@@ -24,7 +24,7 @@ from pytest_rayperf.policy import BETA, GATED, POWER, Policy
 from pytest_rayperf.results import CPU_PER_ROW, THROUGHPUT
 from pytest_rayperf.sequential import nominal_level
 from pytest_rayperf.series import Series
-from pytest_rayperf.statistics import after_pairs, after_rounds, paired_ratio, session_ratio
+from pytest_rayperf.statistics import after_pairs, after_rounds, paired_ratio, session_ratio, together
 
 POLICY = Policy()
 
@@ -492,23 +492,19 @@ class TestWaiting:
     @pytest.mark.parametrize("machine", [1.0, 0.8, 1.3])
     @pytest.mark.parametrize(("wall", "cpu"), [(1.3, 1.0), (1.0, 1.2), (1.0, 0.8), (1.1, 0.7), (0.7, 0.9)])
     def test_the_limits_by_hand(self, compare, ratio_of, wall, cpu, machine):
-        """The upper one is shifted by what was surely saved, the rest by what was probably saved."""
+        """The lower one is of the busy cores, less what was saved; the upper one of both together."""
         series = waiting(wall, cpu, machine, n=7, by=0.05)
         own, work = ratio_of(series).inverse, ratio_of(series.work)
         assert work.value == pytest.approx(math.log(cpu / machine))
         saved = min(1.0, cpu, cpu / machine)
-        surely = min(1.0, work.interval(BETA, BETA).high)
-        assert saved <= surely
-        levels = [
-            nominal_level(total, POLICY.looks, 7, own.fixed_share)
-            for total in (POLICY.alpha_for(THROUGHPUT.name), BETA)
-        ]
-        limits = own.interval(*levels)
+        whole = together(own, work, 7)
+        alpha = nominal_level(POLICY.alpha_for(THROUGHPUT.name), POLICY.looks, 7, own.fixed_share)
+        beta = nominal_level(BETA, POLICY.looks, 7, whole.fixed_share)
         found = compare(series, POLICY)
-        assert found.slowdown.ratio == pytest.approx(limits.ratio * saved)
-        assert found.slowdown.low == pytest.approx(limits.low * saved)
-        assert found.slowdown.high == pytest.approx(max(limits.high * surely, limits.ratio * saved))
-        assert found.mde == pytest.approx(max(1.0, own.detectable(POWER) * surely))
+        assert found.slowdown.ratio == pytest.approx(wall / cpu * saved)
+        assert found.slowdown.low == pytest.approx(own.interval(alpha, alpha).low * saved)
+        assert found.slowdown.high == pytest.approx(whole.interval(beta, beta).high)
+        assert found.mde == pytest.approx(whole.detectable(POWER))
 
     @BOTH
     def test_what_may_not_have_been_saved_is_not_taken_off_the_upper_limit(self, compare, ratio_of):
@@ -521,12 +517,20 @@ class TestWaiting:
         assert sure.mde < unsure.mde
 
     @BOTH
-    def test_work_that_grew_shifts_no_limit(self, compare, ratio_of):
-        """It is asked of the CPU time; here only the busy cores are."""
+    def test_work_that_grew_is_no_waiting_and_must_be_ruled_out_all_the_same(self, compare, ratio_of):
         grown, same = compare(waiting(1.2, 1.2), POLICY), compare(waiting(1.0, 1.0), POLICY)
         assert grown.slowdown.ratio == pytest.approx(same.slowdown.ratio)
         assert grown.slowdown.low == pytest.approx(same.slowdown.low)
-        assert grown.slowdown.high == pytest.approx(same.slowdown.high)
+        assert grown.slowdown.high == pytest.approx(1.2 * same.slowdown.high)
+        assert grown.mde == pytest.approx(1.2 * same.mde)
+
+    @BOTH
+    @pytest.mark.parametrize("both", [1.07, 1.09])
+    def test_a_little_of_each_is_not_unchanged(self, compare, ratio_of, both):
+        """1.07x of the work and 1.07x of the wait are 1.145x of the wall time, which is beyond 1.10x."""
+        series = waiting(both**2, both, k=30)
+        assert compare(series, POLICY).status == "inconclusive"
+        assert compare(waiting(both, both, k=30), POLICY).slowdown.ratio == pytest.approx(1.0)
 
     @BOTH
     @given(st.floats(1.0, 3), st.floats(0.6, 1.6), policies)
@@ -548,12 +552,11 @@ class TestWaiting:
     @BOTH
     @pytest.mark.parametrize(("cpu", "machine"), [(1.0, 1.0), (1.2, 1.0), (0.9, 0.9), (1.3, 1.3)])
     def test_improved_to_the_edge(self, compare, ratio_of, cpu, machine):
-        """By hand: the upper limit of the busy cores, times what may be more work with the chance beta."""
+        """By hand: the upper limit of both together, on a machine that is no faster than it was."""
         series = waiting(0.5, cpu, machine)
-        own, work = ratio_of(series).inverse, ratio_of(series.work)
-        alpha = nominal_level(POLICY.alpha_for(THROUGHPUT.name), POLICY.looks, 20, own.fixed_share)
-        added = max(work.interval(BETA, BETA).high, cpu)
-        edge = 1 / (own.interval(alpha, alpha).high * added)
+        whole = together(ratio_of(series).inverse, ratio_of(series.work), 20)
+        alpha = nominal_level(POLICY.alpha_for(THROUGHPUT.name), POLICY.looks, 20, whole.fixed_share)
+        edge = 1 / (whole.interval(alpha, alpha).high * max(1.0, machine))
         assert edge > 1
         for factor, status in ((1 - 1e-9, "improved"), (1 + 1e-9, "unchanged")):
             assert compare(series, replace(POLICY, max_slowdown=edge * factor)).status == status

@@ -20,6 +20,7 @@ from pytest_rayperf.statistics import (
     median_interval,
     paired_ratio,
     session_ratio,
+    together,
 )
 
 NOISE = Noise(session_sd=0.07, round_sd=0.08)
@@ -42,16 +43,16 @@ BAD = [
 ]
 
 
-def belief(squares: float, df: int, sd: float, weight: float) -> tuple[float, float]:
+def belief(squares: float, df: int, sd: float, weight: float, point: float) -> tuple[float, float]:
     """The variance and its degrees of freedom: the belief is heard unless the figures contradict it."""
-    if df and squares / df > sd**2 * stats.f.isf(0.05, df, weight):
+    if df and squares / df > sd**2 * stats.f.ppf(point, df, weight):
         return squares / df, df
     return (squares + weight * sd**2) / (df + weight), df + weight
 
 
-def sd_at_the_limit(noise_sd: float, df: int, weight: float) -> float:
-    """The standard deviation of a sample that a belief just allows: at the 95 % point of F."""
-    return noise_sd * math.sqrt(stats.f.ppf(0.95, df, weight))
+def sd_at_the_limit(noise_sd: float, df: int, weight: float, point: float = 0.95) -> float:
+    """The standard deviation of a sample that a belief just allows: at that point of F."""
+    return noise_sd * math.sqrt(stats.f.ppf(point, df, weight))
 
 
 def width(estimate: LogEstimate, alpha: float = 0.01) -> float:
@@ -298,11 +299,11 @@ class TestSessionRatio:
         logs = [np.log(session) for session in reference]
         squares = sum(float(np.square(x - x.mean()).sum()) for x in [*logs, np.log(current)])
         seen = sum(len(session) - 1 for session in [*reference, current])
-        rounds = belief(squares, seen, NOISE.round_sd, NOISE.round_weight)
+        rounds = belief(squares, seen, NOISE.round_sd, NOISE.round_weight, 0.95)
         means, k = np.array([x.mean() for x in logs]), len(logs)
         apart = float(np.square(means - means.mean()).sum())
         between = max(0.0, apart - (k - 1) * rounds[0] * float(np.mean([1 / x.size for x in logs])))
-        return rounds, belief(between, k - 1, NOISE.session_sd, NOISE.session_weight)
+        return rounds, belief(between, k - 1, NOISE.session_sd, NOISE.session_weight, 0.99)
 
     @given(sessions, figures)
     @LIGHT
@@ -336,7 +337,10 @@ class TestSessionRatio:
 
 
 class TestBelief:
-    """A prior counts for its degrees of freedom, unless the figures scatter beyond the 95 % point of F."""
+    """A prior counts for its degrees of freedom, unless the figures scatter beyond a point of F.
+
+    That is the one of 95 % for rounds, of which there may be more; for sessions, that of 99 %.
+    """
 
     SD = math.sqrt(2) * NOISE.round_sd  # of the difference of a pair
 
@@ -368,15 +372,15 @@ class TestBelief:
     def test_the_point_itself_is_allowed(self):
         """Of numbers that a float holds, where `beyond` and `not below` are not the same."""
         limit = float(special.fdtri(3, 5.0, 0.95))
-        assert _moderated(3 * 0.25 * limit, 3, 0.25, 5.0)[1] == 3 + 5
-        assert _moderated(math.nextafter(3 * 0.25 * limit, math.inf), 3, 0.25, 5.0)[1] == 3
+        assert _moderated(3 * 0.25 * limit, 3, 0.25, 5.0, 0.95)[1] == 3 + 5
+        assert _moderated(math.nextafter(3 * 0.25 * limit, math.inf), 3, 0.25, 5.0, 0.95)[1] == 3
 
     @pytest.mark.parametrize("k", [2, 3, 8])
     def test_of_sessions_at_the_edge(self, k):
         """Means apart by what the belief just allows, beyond what the rounds explain."""
         n = 3
         rounds = NOISE.round_weight * NOISE.round_sd**2 / ((k + 1) * (n - 1) + NOISE.round_weight)
-        edge = sd_at_the_limit(NOISE.session_sd, k - 1, NOISE.session_weight)
+        edge = sd_at_the_limit(NOISE.session_sd, k - 1, NOISE.session_weight, 0.99)
         for factor, lost in ((1 - 1e-6, 0.0), (1 + 1e-6, NOISE.session_weight)):
             spread = math.sqrt((edge * factor) ** 2 + rounds / n)
             means, _ = self.pairs(spread, k)
@@ -584,6 +588,49 @@ class TestAfterPairs:
     def test_after_no_more_than_there_are_is_now(self, later):
         now = paired_ratio([1.0, 1.1, 1.2], [1.0, 1.0, 1.0], NOISE)
         assert after_pairs(now, 3, later) == now
+
+
+class TestTogether:
+    """Of the sum of two independent log ratios."""
+
+    ONE, OTHER = LogEstimate(0.1, 0.03, 5.0, 0.2), LogEstimate(-0.3, 0.04, 7.0, 0.6)
+
+    def test_by_hand(self):
+        whole = together(self.ONE, self.OTHER, 4)
+        assert whole.value == pytest.approx(-0.2)
+        assert whole.standard_error == pytest.approx(0.05)
+        assert whole.df == pytest.approx(0.05**4 / (0.03**4 / 5 + 0.04**4 / 7))
+        # After one round it was 0.03**2 / 0.4, of which 0.2 stay; and 0.04**2 / 0.7, of which 0.6 do.
+        once = 0.0009 / 0.4, 0.0016 / 0.7
+        assert whole.fixed_share == pytest.approx((0.2 * once[0] + 0.6 * once[1]) / sum(once))
+
+    @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+    def test_two_that_are_alike(self, share):
+        one = LogEstimate(0.1, 0.03, 5.0, share)
+        whole = together(one, one, 7)
+        assert whole.fixed_share == pytest.approx(share)
+        assert whole.df == pytest.approx(10.0)
+
+    @given(st.lists(figures, min_size=1, max_size=4), figures, st.integers(1, 9))
+    @LIGHT
+    def test_has_the_variance_that_both_would_have_later(self, reference, current, times):
+        """Its share is right if the variance of a later look follows from it."""
+        later = len(current) * times
+        now, then = (
+            [after_rounds(reference, current, noise, n) for noise in (NOISE, replace(NOISE, session_sd=0.01))]
+            for n in (len(current), later)
+        )
+        whole = together(*now, len(current))
+        once = whole.standard_error**2 / (whole.fixed_share + (1 - whole.fixed_share) / len(current))
+        assert once == pytest.approx(
+            sum(e.standard_error**2 / (e.fixed_share + (1 - e.fixed_share) / len(current)) for e in now)
+        )
+        assert together(*then, later).standard_error ** 2 == pytest.approx(
+            sum(e.standard_error**2 for e in then)
+        )
+
+    def test_either_may_be_the_first(self):
+        assert together(self.ONE, self.OTHER, 3) == together(self.OTHER, self.ONE, 3)
 
 
 class TestMedianInterval:
