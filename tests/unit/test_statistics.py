@@ -159,16 +159,16 @@ class TestSessionRatio:
         )
 
     def test_by_hand_where_sessions_differ_by_more_than_is_believed(self):
-        # F(1, 4) is 7.71 at 95 %: 0.117 is beyond 7.71 * 0.01, so that one degree of freedom is all there is.
+        # F(1, 4) is 21.2 at 99 %: 0.398 is beyond 21.2 * 0.01, so that one degree of freedom is all there is.
         e = math.exp
         noise = Noise(session_sd=0.1, round_sd=0.1, session_weight=4.0, round_weight=4.0)
-        estimate = session_ratio([[e(-0.1), e(0.1)], [e(0.4), e(0.6)]], [e(0.9), e(1.1)], noise)
+        estimate = session_ratio([[e(-0.1), e(0.1)], [e(0.8), e(1.0)]], [e(0.9), e(1.1)], noise)
         round_df = 3 + 4
         round_var = (0.02 + 0.02 + 0.02 + 4 * 0.01) / round_df
-        session_var = 0.5**2 / 2 - round_var / 2
+        session_var = 0.9**2 / 2 - round_var / 2
         session_part, round_part = session_var * 1.5, round_var * (1 / 2 + 1 / 4)
         total = session_part + round_part
-        assert session_var == pytest.approx(0.1179, abs=1e-4)
+        assert session_var == pytest.approx(0.3979, abs=1e-4)
         assert estimate.standard_error == pytest.approx(math.sqrt(total))
         assert estimate.df == pytest.approx(total**2 / (session_part**2 / 1 + round_part**2 / round_df))
 
