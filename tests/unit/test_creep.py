@@ -192,7 +192,8 @@ class TestSettled:
         asked = []
 
         def chances(question):
-            series = question.series
+            # Of throughput it is the work's part that is asked.
+            series = question.series.work or question.series
             its_own = (
                 series.metric is CPU_PER_ROW
                 and [list(figures) for figures in series.sessions]

@@ -18,6 +18,8 @@ from pytest_rayperf.verdict import judge, settled
 from pytest_rayperf.work.counts import OperatorWork, Work
 
 POLICY = Policy(max_slowdown=1.15)
+WIDE = Policy(max_slowdown=1.25)
+"""What sessions without a probe can clear."""
 UNTIMED = replace(POLICY, timed=False, looks=(1, 4))
 THEN = Probe(0.002, 0.002)
 
@@ -116,7 +118,7 @@ class TestAnotherMachine:
         now = Probe(PROBE_LIMIT**2, 1.0)
         assert now.seconds == PROBE_LIMIT
         rounds = slower_by(PROBE_LIMIT)
-        assert judge(rounds, SUBJECT, reference, POLICY, probe=now).status == "unchanged"
+        assert judge(rounds, SUBJECT, reference, WIDE, probe=now).status == "unchanged"
 
     def test_both_probes_count(self):
         """Slow before and fast after: an hour of something else, and not another machine."""
@@ -136,13 +138,13 @@ class TestAnotherMachine:
 
     def test_sessions_without_one_are_passed_over(self):
         reference = make_reference(*[make_rounds(n=20)] * 8, probe=None)
-        assert judged(9.0, reference).status == "unchanged"
+        assert judged(9.0, reference, policy=WIDE).status == "unchanged"
         sessions = (*reference.sessions[:-1], replace(reference.sessions[-1], probe=THEN))
         assert judged(9.0, replace(reference, sessions=sessions)).status == "incomparable"
 
     def test_without_one_of_this_run_it_is_taken_for_the_same(self):
         reference = make_reference(*[make_rounds(n=20)] * 8, probe=THEN)
-        assert judge(make_rounds(n=20), SUBJECT, reference, POLICY).status == "unchanged"
+        assert judge(make_rounds(n=20), SUBJECT, reference, WIDE).status == "unchanged"
 
     def test_only_the_recent_sessions_count(self):
         reference = make_reference(*[make_rounds(n=20)] * 20, probe=THEN)
@@ -228,7 +230,7 @@ class TestAnotherHour:
         verdict = judged(factor, rounds=slower_by(1.6 * factor))
         assert (verdict.status, verdict.metric) == ("regressed", "cpu_seconds_per_row")
         assert verdict.ratio == pytest.approx(1.6)
-        assert verdict.comparisons[1].status == "unchanged"
+        assert verdict.comparisons[1].status == "inconclusive"  # slower, and not for waiting
 
 
 class TestWithoutAProbe:
@@ -244,14 +246,15 @@ class TestWithoutAProbe:
         assert known.comparisons[0].mde < unknown.comparisons[0].mde
         assert known.comparisons[0].slowdown.low > unknown.comparisons[0].slowdown.low
 
-    def test_waiting_is_as_certain(self):
-        """The hour is in both factors of the busy cores."""
+    def test_waiting_is_found_as_soon(self):
+        """The hour is in both factors of the busy cores; but work and waiting are ruled out together."""
         rounds = make_rounds(n=20)
         known, unknown = (
             judge(rounds, SUBJECT, make_reference(*[rounds] * 3, probe=probe), POLICY, probe=probe)
             for probe in (THEN, None)
         )
-        assert known.comparisons[1] == unknown.comparisons[1]
+        assert known.comparisons[1].slowdown.low == unknown.comparisons[1].slowdown.low
+        assert known.comparisons[1].slowdown.high < unknown.comparisons[1].slowdown.high
 
 
 class TestSettled:
@@ -300,8 +303,9 @@ class TestSettled:
         then = [pytest.approx([0.02 * 1.5 * math.exp(x) for x in (-0.15, 0.0, 0.15)])] * 8
 
         def chances(question):
-            its_own = list(map(list, question.series.sessions)) == then
-            assert not its_own or [list(question.series.current)] * 8 == then
+            series = question.series.work or question.series
+            its_own = list(map(list, series.sessions)) == then
+            assert not its_own or [list(series.current)] * 8 == then
             return Chances(float(its_own is goes_on), 0.0)
 
         monkeypatch.setattr(Question, "chances", property(chances))
@@ -373,4 +377,4 @@ def test_a_probe_that_measured_nothing_says_nothing(bad, probe):
     rounds = make_rounds(n=20)
     for then, now in ((THEN, probe(bad)), (probe(bad), THEN), (probe(bad), Probe(9.0, 9.0))):
         reference = make_reference(*[rounds] * 8, probe=then)
-        assert judge(rounds, SUBJECT, reference, POLICY, probe=now).status == "unchanged"
+        assert judge(rounds, SUBJECT, reference, WIDE, probe=now).status == "unchanged"

@@ -183,11 +183,11 @@ class TestWaiting:
         assert verdict.reason.startswith("inconclusive: throughput ")
         assert "cpu_seconds_per_row only" not in verdict.reason
 
-    def test_work_that_is_open_speaks_where_waiting_is_unchanged(self):
+    def test_work_that_is_open_speaks_first_and_leaves_the_whole_open(self):
         rounds = [make_round(40 * math.exp(-x), 0.02 * math.exp(x)) for x in (-0.2, 0.0, 0.2)]
         verdict = judge(rounds, SUBJECT, make_reference(*[rounds] * 8), POLICY)
         assert (verdict.status, verdict.metric) == ("inconclusive", "cpu_seconds_per_row")
-        assert verdict.comparisons[1].status == "unchanged"
+        assert verdict.comparisons[1].status == "inconclusive"
 
     @pytest.mark.parametrize("n", [3, 6, 20])
     @pytest.mark.parametrize("saved", [0.95, 0.9, 0.85, 0.7, 0.5])
@@ -214,7 +214,7 @@ class TestWaiting:
     def test_work_that_takes_the_wall_time_that_it_adds_is_told_once(self, slowdown):
         verdict = self.judge(slowdown, slowdown)
         assert (verdict.status, verdict.metric) == ("regressed", "cpu_seconds_per_row")
-        assert verdict.comparisons[1].status == "unchanged"
+        assert verdict.comparisons[1].status == "inconclusive"  # it is slower, and not for waiting
         assert len(verdict.reason.splitlines()) == 1
 
     @pytest.mark.parametrize("faster", [2.0, 3.0])
@@ -859,7 +859,7 @@ class TestSimulated:
         passed, runs = 0, 60
         for _ in range(runs):
             reference = make_reference(*[draw_session(generator) for _ in range(8)])
-            verdict = judge(draw_session(generator, 6), SUBJECT, reference, Policy(max_slowdown=1.2))
+            verdict = judge(draw_session(generator, 6), SUBJECT, reference, Policy(max_slowdown=1.25))
             passed += verdict.status == "unchanged"
         assert passed >= runs / 2
 
