@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scipy import special
 
@@ -192,9 +192,8 @@ def _shown(series: Series, slowdown: Interval) -> tuple[float, float]:
 def _limits(series: Series, found: _Found, rounds: int, policy: Policy) -> Interval:
     alpha = _level(policy.alpha_for(series.metric.name), found.own, rounds, policy)
     beta = _level(BETA, found.whole, rounds, policy)
-    low, high = found.own.interval(alpha, beta), found.whole.interval(alpha, beta)
-    saved = math.exp(found.saved)
-    return Interval(low.ratio * saved, low.low * saved, high.high)
+    own = replace(found.own, value=found.own.value + found.saved).interval(alpha, beta)
+    return Interval(own.ratio, own.low, found.whole.interval(alpha, beta).high)
 
 
 def _level(total: float, estimate: LogEstimate, rounds: int, policy: Policy) -> float:
