@@ -26,7 +26,7 @@ from pytest_rayperf.selftest import (
 )
 
 POLICY = Policy()
-PLAYS = 200
+PLAYS = 120
 
 
 def pairs_of(slowdown=1.0, noise=0.0, n=12, *, in_cpu=True, seed=0, **more):
@@ -141,7 +141,7 @@ class TestMeasuredSlowdown:
 class TestExamine:
     @pytest.fixture(autouse=True)
     def _quicker(self, monkeypatch):
-        monkeypatch.setattr(selftest, "SEARCH_PLAYS", 100)
+        monkeypatch.setattr(selftest, "SEARCH_PLAYS", 50)
 
     def test_a_quiet_machine_is_fit(self):
         for one in (same(0.02), condition(1.21, 0.02)):
@@ -166,11 +166,11 @@ class TestExamine:
         assert "--rayperf-min-rounds" in finding.problem
 
     def test_the_slowdown_that_is_called_findable_is_found(self, monkeypatch):
-        monkeypatch.setattr(selftest, "SEARCH_PLAYS", 300)
+        monkeypatch.setattr(selftest, "SEARCH_PLAYS", 150)
         noisy = examine(condition(1.21, 0.1), POLICY, PLAYS)
         exact = noisy.slowdown.ratio
         pairs = pairs_of(1.21 * noisy.findable / exact, 0.1)
-        assert play(pairs, POLICY, 1000).regressed.share == pytest.approx(0.9, abs=0.05)
+        assert play(pairs, POLICY, 500).regressed.share == pytest.approx(0.9, abs=0.05)
 
     def test_it_hangs_on_the_noise_and_not_on_what_the_pairs_happened_to_show(self):
         low, high = (examine(condition(s, 0.05), POLICY, PLAYS) for s in (1.16, 1.27))
