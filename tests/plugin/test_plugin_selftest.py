@@ -11,7 +11,7 @@ from pytest_rayperf import selftest, selftesting
 def tested(project, monkeypatch):
     """Runs the self-test in few plays, on a pipeline whose UDF is called 8 times a round."""
     monkeypatch.setattr(selftest, "PLAYS", 400)
-    monkeypatch.setattr(selftest, "SEARCH_PLAYS", 40)
+    monkeypatch.setattr(selftest, "SEARCH_PLAYS", 20)
     monkeypatch.setattr(selftesting, "INTERRUPTED_PLAYS", 40)
     project.script(calls=8)
     project.tests()

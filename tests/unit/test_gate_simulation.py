@@ -22,7 +22,7 @@ def gate(monkeypatch):
         sys.modules.pop(name, None)
 
 
-def play(gate, noise, reference, slowdown, kind="work", threshold=1.10, suites=20):
+def play(gate, noise, reference, slowdown, kind="work", threshold=1.10, suites=10):
     simulate, _ = gate
     cell = simulate.Cell(noise, reference, kind, slowdown, threshold)
     return simulate.play_many((cell, suites, 1))[1]
@@ -60,7 +60,7 @@ class TestSuites:
     @pytest.mark.parametrize("noise", ["nothing", "light"])
     def test_no_change_alarms_no_suite(self, gate, noise, reference):
         count = play(gate, noise, reference, 1.0)
-        assert count.suites == 20
+        assert count.suites == 10
         assert count.alarmed == 0
 
     @pytest.mark.parametrize("kind", ["work", "waiting"])
