@@ -120,6 +120,10 @@ class Conclusions:
             work_problem=work[1],
             profile=profile,
             probe=self.probe,
+            subject=self._item.subject,
+            limits=self._item.limits,
+            timed=policy.timed,
+            baseline_software=side.reference.sessions[-1].software if side.reference else None,
         )
 
     def counted(

@@ -71,8 +71,16 @@ def ladder_of(name: str, metric: str, rounds: Mapping[str, Sequence[Round]], pol
     for before, after in pairwise(names):
         duel = duel_verdict(name, metric, _pairs(rounds[before], rounds[after]), None, True, policy)
         steps.append(Step(after, tuple(rounds[after]), duel.ratio, duel.status))
-    total = _ratio(metric, _pairs(rounds[names[0]], rounds[names[-1]]), SHOWN_ALPHA / 2)
+    total = better_by(metric, rounds[names[0]], rounds[names[-1]])
     return Ladder(name, metric, tuple(steps), total)
+
+
+def better_by(metric: str, before: Sequence[Round], after: Sequence[Round]) -> Interval | None:
+    """How many times better `after` is in `metric`, of rounds measured in turn, with its 95 % interval.
+
+    None where a figure is missing, or 0.
+    """
+    return _ratio(metric, _pairs(before, after), SHOWN_ALPHA / 2)
 
 
 def sweep_of(name: str, metric: str, rounds: Mapping[str, Sequence[Round]], ended: str = "") -> Sweep:

@@ -186,7 +186,9 @@ class _ActivePlugin:
         from pytest_rayperf.reports import json as json_report
 
         try:
-            path.write_text(json_report.render(self._resources.run()), encoding="utf-8")
+            path.write_text(
+                json_report.render(json_report.report_on(self._resources.run())), encoding="utf-8"
+            )
         except OSError as error:
             message = f"--rayperf-json {path}: cannot be written ({error})"
             self._resources.record().notes.append(message)

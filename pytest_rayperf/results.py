@@ -192,6 +192,23 @@ class BatchLatency:
 
 
 @dataclass(frozen=True)
+class Utilization:
+    """How busy the machine was in the course of a round; percent, None where it was not measured.
+
+    Attributes:
+        seconds: of the points, since the round began, ascending.
+        cpu: of the CPUs' time, used by the cluster and this process.
+        others: of the CPUs' time, used by processes that are neither.
+        gpus: by card, NVML's utilization.
+    """
+
+    seconds: tuple[float, ...]
+    cpu: tuple[float | None, ...]
+    others: tuple[float | None, ...]
+    gpus: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Round:
     """One execution of a pipeline, from its call to its last row."""
 
@@ -209,6 +226,8 @@ class Round:
     """What each node's sampler measured, by the node's id, where there are several."""
     disturbed: str = ""
     """What else had the machine meanwhile, in words: then its times are not the pipeline's own."""
+    utilization: Utilization | None = None
+    """How busy the machine was meanwhile; None where nobody looked."""
 
     @property
     def throughput(self) -> float | None:
@@ -409,6 +428,14 @@ class Benchmark:
     """Why rounds were measured again: one entry for each that does not count."""
     duel: Duel | None = None
     """Of a fix: how much better it is than its anti-pattern, in the signal metric."""
+    subject: Subject | None = None
+    """What its rounds measured; None where nothing is compared with a baseline."""
+    limits: Mapping[str, float] = field(default_factory=dict)
+    """What the mark of its test demands, by keyword."""
+    timed: bool = True
+    """Whether the metrics with noise decide; else its signal has none, and it was executed once."""
+    baseline_software: Mapping[str, str | None] | None = None
+    """The versions that its baseline's last session was measured with; None without a baseline."""
 
 
 @dataclass(frozen=True)
@@ -507,6 +534,19 @@ class DuelResult:
 
 
 @dataclass(frozen=True)
+class Accepted:
+    """One session that was accepted into a baseline: a point of its benchmark's history.
+
+    Medians over its rounds; None where a round lacks the figure.
+    """
+
+    recorded_at: str
+    commit: str | None
+    throughput: float | None
+    cpu_seconds_per_row: float | None
+
+
+@dataclass(frozen=True)
 class Run:
     """Everything that one pytest session measured."""
 
@@ -524,3 +564,8 @@ class Run:
     sweeps: tuple[Sweep, ...] = ()
     selftests: tuple[Selftest, ...] = ()
     warnings: tuple[str, ...] = field(default=())
+    commit: str | None = None
+    cost_per_hour: float | None = None
+    """USD an hour that the cluster costs; None where that was not said."""
+    history: Mapping[str, tuple[Accepted, ...]] | None = None
+    """By slug, the sessions that its baseline ever had, oldest first; None where nobody looked."""

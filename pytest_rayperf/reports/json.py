@@ -1,121 +1,185 @@
-"""The JSON report, as a string. Figures that were not measured are null."""
+"""The report on a run as one object of JSON's types, and as text. Figures that were not measured are null.
+
+All other reports are made of this object (`terminal.py`, `markdown.py`, `html.py`), so that no two of them can
+say different things, and a run that was written to a file can be shown again.
+"""
 
 from __future__ import annotations
 
 import json
-import statistics as _statistics
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
 from pytest_rayperf.latency import latencies
 from pytest_rayperf.reports import selftest
+from pytest_rayperf.reports.costs import cost_of, savings_of
+from pytest_rayperf.reports.figures import interval, metric_of, metrics_of, operators_of, summary
+from pytest_rayperf.reports.final import final_of
 from pytest_rayperf.results import (
     METRICS,
-    STATUSES,
     Attribution,
     Benchmark,
+    Comparison,
     Duel,
-    Interval,
     Ladder,
-    Metric,
     Operator,
     Profile,
     Round,
     Run,
     Step,
     Sweep,
+    Utilization,
+    Verdict,
 )
-from pytest_rayperf.statistics import median_interval
 from pytest_rayperf.work.counts import work_to_json
 
 SCHEMA_VERSION = 1
 
+Report = Mapping[str, Any]
+"""The object: its keys are those of `report.schema.json`, beside this file."""
 
-def render(run: Run) -> str:
+
+def render(report: Report) -> str:
+    """The report as text."""
+    return json.dumps(report, indent=2, allow_nan=False) + "\n"
+
+
+def report_on(run: Run) -> Report:
     """The report on `run`."""
-    data = {
+    savings = savings_of(run.benchmarks, run.cost_per_hour)
+    return {
         "schema_version": SCHEMA_VERSION,
         "started_at": run.started_at,
         "duration_s": run.duration_s,
+        "commit": run.commit,
         "environment": asdict(run.environment),
         "software": dict(run.software),
+        "software_changes": software_changes(run.benchmarks, run.software),
         "profile": run.profile,
         "data": dict(run.data),
         "model": dict(run.model),
         "policy": dict(run.policy),
-        "benchmarks": [_benchmark(benchmark) for benchmark in run.benchmarks],
+        "cost_per_hour_usd": run.cost_per_hour,
+        "benchmarks": [
+            _benchmark(benchmark, run, savings.get(index)) for index, benchmark in enumerate(run.benchmarks)
+        ],
         "duels": [_duel(duel) for duel in run.duels],
         "ladders": [_ladder(ladder) for ladder in run.ladders],
         "sweeps": [_sweep(sweep) for sweep in run.sweeps],
         "selftest": [selftest.to_json(one) for one in run.selftests],
-        "summary": summary(run),
+        "final": final_of(run),
+        "summary": summary(run.benchmarks),
         "warnings": list(run.warnings),
     }
-    return json.dumps(data, indent=2, allow_nan=False) + "\n"
 
 
-def summary(run: Run) -> dict[str, int]:
-    """How many benchmarks have each verdict, worst first, those that none has left in as 0."""
-    counts = Counter(benchmark.verdict.status for benchmark in run.benchmarks)
-    return {status: counts[status] for status in STATUSES}
+def software_changes(
+    benchmarks: Sequence[Benchmark], software: Mapping[str, str | None]
+) -> list[dict[str, Any]] | None:
+    """What is of another version than when the baselines were last accepted: `name`, `from`, `to`.
+
+    `from` lists the versions that the baselines have, null for "not installed". None without a baseline.
+    """
+    known = [b.baseline_software for b in benchmarks if b.baseline_software is not None]
+    if not known:
+        return None
+    changes = []
+    for name in sorted({name for versions in known for name in versions} | software.keys()):
+        # A name that a baseline does not know was not recorded then: that is no change.
+        then = {versions[name] for versions in known if name in versions}
+        now = software.get(name)
+        if name in software and then - {now}:
+            changes.append({"name": name, "from": sorted(then - {now}, key=str), "to": now})
+    return changes
 
 
-def metrics_of(rounds: Sequence[Round]) -> dict[str, dict[str, Any]]:
-    """Each metric's unit, direction, median and 95 % interval of the median (None for under 3 rounds)."""
-    return {name: metric_of(rounds, name) for name in METRICS}
-
-
-def metric_of(rounds: Sequence[Round], name: str) -> dict[str, Any]:
-    """The same of one metric, or of a counter, which is exact and has no interval."""
-    metric = METRICS.get(name) or Metric(name, "", "lower")
-    figures = [r.figure(name) for r in rounds]
-    known = [f for f in figures if f is not None]
-    whole = bool(known) and len(known) == len(figures)
-    limits = median_interval(known) if name in METRICS and whole and min(known) > 0 else None
-    return {
-        "unit": metric.unit,
-        "direction": metric.better,
-        "median": _statistics.median(known) if whole else None,
-        "ci": list(limits) if limits else None,
-    }
-
-
-def _benchmark(benchmark: Benchmark) -> dict[str, Any]:
+def _benchmark(benchmark: Benchmark, run: Run, saving: Mapping[str, Any] | None) -> dict[str, Any]:
     rounds = benchmark.rounds
-    verdict = benchmark.verdict
+    names = sorted({name for r in rounds for name in r.all_counters()})
+    history = None if run.history is None else run.history.get(benchmark.slug, ())
     return {
         "id": benchmark.id,
+        "slug": benchmark.slug,
         "antipattern": benchmark.antipattern,
         "variant": benchmark.variant,
+        "subject": None if benchmark.subject is None else asdict(benchmark.subject),
+        "limits": dict(benchmark.limits),
+        "timed": benchmark.timed,
         "rounds": {name: [r.metric(name) for r in rounds] for name in METRICS},
         "metrics": metrics_of(rounds),
         "counters": dict(rounds[-1].all_counters()) if rounds else {},
+        "counters_by_round": {name: [r.all_counters().get(name) for r in rounds] for name in names},
         "operators": operators_of(rounds),
+        "operators_by_round": [[_operator(operator) for operator in r.operators] for r in rounds],
         "latency": [
             {**asdict(one), "error_rate": one.error_rate}
             for one in latencies(call for r in rounds for call in r.calls)
         ],
         "nodes": [{node: dict(figures) for node, figures in r.nodes.items()} for r in rounds],
+        "utilization": _utilization(rounds),
         "work": None if benchmark.work is None else work_to_json(benchmark.work),
         "work_problem": benchmark.work_problem,
         "profile": _profile(benchmark.profile),
         "probe": None if benchmark.probe is None else asdict(benchmark.probe),
         "disturbed": [r.disturbed or None for r in rounds],
         "repeated": list(benchmark.repeated),
-        "verdict": {
-            "status": verdict.status,
-            "metric": verdict.metric,
-            "ratio": verdict.ratio,
-            "ci": None if verdict.ci is None else list(verdict.ci),
-            "threshold": verdict.threshold,
-            "mde": verdict.mde,
-            "reason": verdict.reason,
-            "attribution": _attribution(verdict.attribution),
-        },
+        "cost": cost_of(rounds, run.cost_per_hour),
+        "saving": saving,
+        "duel": None if benchmark.duel is None else _duel(benchmark.duel),
+        "verdict": verdict_to_json(benchmark.verdict),
         "baseline": benchmark.baseline,
+        "history": None if history is None else [asdict(one) for one in history],
     }
+
+
+def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as the report has it; `comparisons` are those of all metrics that were asked."""
+    return {
+        "status": verdict.status,
+        "metric": verdict.metric,
+        "ratio": verdict.ratio,
+        "ci": None if verdict.ci is None else list(verdict.ci),
+        "threshold": verdict.threshold,
+        "mde": verdict.mde,
+        "reason": verdict.reason,
+        "attribution": _attribution(verdict.attribution),
+        "comparisons": [_comparison(c) for c in verdict.comparisons],
+    }
+
+
+def _comparison(c: Comparison) -> dict[str, Any]:
+    return {
+        "metric": c.metric.name,
+        "status": c.status,
+        "reference": c.reference,
+        "current": c.current,
+        **interval(c.ratio),
+        "threshold": c.threshold,
+        "mde": c.mde,
+        "at_equal_work": c.at_equal_work,
+        "since": c.since,
+    }
+
+
+def _operator(operator: Operator) -> dict[str, Any]:
+    """What was measured of it: a figure that is not here is null."""
+    return {name: value for name, value in asdict(operator).items() if value is not None}
+
+
+def _utilization(rounds: Sequence[Round]) -> dict[str, Any] | None:
+    """Of the last round that has it; which one that is, counted from 0."""
+    for index in reversed(range(len(rounds))):
+        found: Utilization | None = rounds[index].utilization
+        if found is not None:
+            return {
+                "round": index,
+                "seconds": list(found.seconds),
+                "cpu": list(found.cpu),
+                "others": list(found.others),
+                "gpus": {card: list(figures) for card, figures in found.gpus.items()},
+            }
+    return None
 
 
 def _profile(profile: Profile | None) -> dict[str, Any] | None:
@@ -138,28 +202,11 @@ def _attribution(found: Attribution | None) -> dict[str, Any] | None:
     }
 
 
-def operators_of(rounds: Sequence[Round]) -> list[dict[str, Any]]:
-    """Medians over the rounds of each operator's figures, in the first round's order."""
-    by_name: dict[str, list[Operator]] = {}
-    for round_ in rounds:
-        for operator in round_.operators:
-            by_name.setdefault(operator.name, []).append(operator)
-    return [{"name": name, **_medians(operators)} for name, operators in by_name.items()]
-
-
-def _medians(operators: Sequence[Operator]) -> Mapping[str, float | None]:
-    medians: dict[str, float | None] = {}
-    for name in (field.name for field in fields(Operator) if field.name != "name"):
-        known = [value for o in operators if (value := getattr(o, name)) is not None]
-        medians[name] = _statistics.median(known) if known else None
-    return medians
-
-
 def _duel(duel: Duel) -> dict[str, Any]:
     return {
         "antipattern": duel.antipattern,
         "metric": duel.metric,
-        **_interval(duel.ratio),
+        **interval(duel.ratio),
         "floor": duel.floor,
         "outputs_equal": duel.outputs_equal,
         "status": duel.status,
@@ -172,7 +219,7 @@ def _ladder(ladder: Ladder) -> dict[str, Any]:
         "antipattern": ladder.name,
         "metric": ladder.metric,
         "rungs": [_step(step, ladder.metric) for step in ladder.steps],
-        "total": _interval(ladder.total),
+        "total": interval(ladder.total),
     }
 
 
@@ -191,15 +238,8 @@ def _step(step: Step, metric: str) -> dict[str, Any]:
     return {
         "name": step.name,
         "status": step.status,
-        **_interval(step.ratio),
+        **interval(step.ratio),
         "rounds": {metric: [r.figure(metric) for r in step.rounds]},
         "metrics": {metric: metric_of(step.rounds, metric)},
         "counters": dict(step.rounds[-1].all_counters()) if step.rounds else {},
-    }
-
-
-def _interval(ratio: Interval | None) -> dict[str, Any]:
-    return {
-        "ratio": None if ratio is None else ratio.ratio,
-        "ci": None if ratio is None else [ratio.low, ratio.high],
     }

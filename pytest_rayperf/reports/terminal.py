@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pytest_rayperf.reports.json import metric_of, metrics_of, summary
+from pytest_rayperf.reports.figures import metric_of, metrics_of, summary
 from pytest_rayperf.results import CPU_PER_ROW, METRICS, THROUGHPUT, Benchmark, Duel, Interval, Run
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def table(run: Run) -> str:
 
 def reasons(run: Run) -> list[str]:
     """A line or more for each benchmark that is not simply unchanged, worst first."""
-    order = list(summary(run))
+    order = list(summary(run.benchmarks))
     told = [b for b in run.benchmarks if b.verdict.status != "unchanged"]
     told.sort(key=lambda benchmark: order.index(benchmark.verdict.status))
     return [f"{_label(b)}: {line}" for b in told for line in _lines(b)]
@@ -191,7 +191,7 @@ def _interval(ratio: Interval | None) -> str:
 
 def closing(run: Run) -> str:
     """Counts by verdict, and what they belong to."""
-    counts = ", ".join(f"{count} {status}" for status, count in summary(run).items() if count)
+    counts = ", ".join(f"{count} {status}" for status, count in summary(run.benchmarks).items() if count)
     data, model = run.data, run.model
     subject = f"{data.get('name') or 'no images'}"
     if data.get("images") is not None:

@@ -47,7 +47,7 @@ def survey():
 def run_file(tmp_path):
     path = tmp_path / "run.json"
     rounds = [make_round(counters={"model_loads": 16})]
-    path.write_text(json_report.render(make_run([make_benchmark(rounds=rounds)])))
+    path.write_text(json_report.render(json_report.report_on(make_run([make_benchmark(rounds=rounds)]))))
     return path
 
 
@@ -120,7 +120,7 @@ class TestRun:
     def test_of_no_images_gives_symptoms_alone(self, tmp_path, survey, capsys):
         path = tmp_path / "run.json"
         data = dict.fromkeys(("name", "fingerprint", "images", "bytes"))
-        path.write_text(json_report.render(make_run([make_benchmark()], data=data)))
+        path.write_text(json_report.render(json_report.report_on(make_run([make_benchmark()], data=data))))
         assert main(["advise", "--run", str(path)], survey) == 0
         out = capsys.readouterr().out
         assert "override_num_blocks" not in out

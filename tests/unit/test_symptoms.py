@@ -173,7 +173,9 @@ def test_reads_the_report_that_is_written():
         counters={"model_loads": 16},
         operators=[Operator("MapBatches(Loads)", wall_s=4.0, cpu_s=4.0, udf_s=3.9, rows=64, tasks=4)],
     )
-    written = json.loads(json_report.render(make_run([make_benchmark(rounds=[often])])))
+    written = json.loads(
+        json_report.render(json_report.report_on(make_run([make_benchmark(rounds=[often])])))
+    )
     states = {symptom.symptom: symptom.state for symptom in symptoms(written)}
     assert states["model loaded too often"] == "seen"
     assert states["many tiny tasks"] == "not seen"
@@ -183,7 +185,7 @@ def test_reads_the_report_that_is_written():
 
 
 def test_a_benchmark_without_rounds_measured_nothing():
-    written = json.loads(json_report.render(make_run([make_benchmark(rounds=[])])))
+    written = json.loads(json_report.render(json_report.report_on(make_run([make_benchmark(rounds=[])]))))
     assert {symptom.state for symptom in symptoms(written)} == {"not measured"}
 
 
