@@ -103,10 +103,10 @@ class Row:
 
 
 def rows_of(report: Mapping[str, Any]) -> list[Row]:
-    """A row a benchmark, the worst verdict first, and of equal ones the largest slowdown; then as measured."""
+    """A row a benchmark: the worst verdict first, of equal ones the largest slowdown, then as measured."""
     hardware = hardware_of(report)
     rows = [_row(benchmark, index, hardware) for index, benchmark in enumerate(report["benchmarks"])]
-    order = {status: place for place, status in enumerate(STATUSES)}
+    order: dict[str, int] = {status: place for place, status in enumerate(STATUSES)}
     return sorted(rows, key=lambda row: (order.get(row.status, -1), -_slowdown(row), row.index))
 
 
