@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +14,7 @@ from pytest_rayperf.baseline_format import Baseline, Session, read_baseline, to_
 from pytest_rayperf.errors import BaselineError
 from pytest_rayperf.reference import Reference, ReferenceSession
 from pytest_rayperf.results import Benchmark, Environment, Subject
+from pytest_rayperf.wholefile import write_whole
 
 
 class BaselineStore:
@@ -132,7 +132,7 @@ class BaselineStore:
             if session.work is not None:  # the same in all sessions, or else the last one was accepted
                 kept = tuple(replace(one, work=None) for one in kept)
             new = Baseline(benchmark.id, benchmark.variant, self.environment, subject, (*kept, session))
-            _write_whole(path, to_json(new), self.shown(path))
+            _write(path, to_json(new), self.shown(path))
         return path
 
 
@@ -147,22 +147,9 @@ def _lock_for(path: Path) -> FileLock:
     return FileLock(Path(tempfile.gettempdir()) / f"pytest-rayperf-{digest}.lock", mode=0o666)
 
 
-def _write_whole(path: Path, text: str, shown: str) -> None:
-    """Write beside it and rename over it, so that a reader sees the old file or the new one."""
-    temporary = None
+def _write(path: Path, text: str, shown: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # a temporary file is the owner's alone; this one is everybody's to read
-        temporary.replace(path)
+        write_whole(path, text)
     except OSError as error:
         raise BaselineError(f"{shown}: cannot be written ({error}); the old file is as it was") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)

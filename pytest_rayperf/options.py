@@ -54,6 +54,10 @@ class Options:
     max_rounds: int
     max_time: float
     json: Path | None
+    markdown: Path | None
+    html: Path | None
+    cost_per_hour: float | None
+    """USD."""
     profile_udf: Path | None
     """The folder that the UDFs' profiles are written to; None where they are not profiled."""
 
@@ -78,7 +82,7 @@ _FLAGS = {
     ),
     "profile-udf": (
         "Execute each pipeline once more, untimed, and write a flame graph of each UDF and Ray's timeline to "
-        "the folder rayperf-profiles, beside the JSON report where there is one."
+        "the folder rayperf-profiles, beside the JSON or HTML report where there is one."
     ),
 }
 
@@ -108,6 +112,16 @@ _VALUES: dict[str, tuple[str, str]] = {
     "max-rounds": ("N", "Rounds after which measuring stops, decided or not. Default: 20"),
     "max-time": ("S", "Seconds a benchmark after which no further round starts. Default: 120"),
     "json": ("PATH", "Write the report there, as JSON."),
+    "markdown": (
+        "PATH",
+        "Write the report there, as Markdown for a pull request's comment. Also appended to the file that "
+        "$GITHUB_STEP_SUMMARY names, where that is set.",
+    ),
+    "html": ("PATH", "Write the report there, as one HTML page with pictures, which opens offline."),
+    "cost-per-hour": (
+        "USD",
+        "What the cluster costs an hour: adds USD per million images and what each fix saves to the reports.",
+    ),
 }
 
 
@@ -207,10 +221,16 @@ def read_options(config: pytest.Config) -> Options:
         max_rounds=read.number("max-rounds", int, 20, lambda n: n >= 1, "a whole number, 1 or more"),
         max_time=read.number("max-time", float, 120.0, lambda s: 0 < s < 1e9, "seconds, above 0"),
         json=read.path("json"),
+        markdown=read.path("markdown"),
+        html=read.path("html"),
+        cost_per_hour=read.number(
+            "cost-per-hour", float, None, lambda usd: 0 < usd < 1e9, "US dollars, above 0, such as 3.06"
+        ),
         profile_udf=None,
     )
     if _switch(config, "profile-udf"):
-        beside = Path.cwd() if options.json is None else options.json.parent
+        report = options.json or options.html
+        beside = Path.cwd() if report is None else report.parent
         options = replace(options, profile_udf=beside / "rayperf-profiles")
     _check_together(config, options, read)
     return options
@@ -251,12 +271,25 @@ def _check_together(config: pytest.Config, options: Options, read: _Values) -> N
         raise ConfigurationError(
             "--benchmark-skip: would skip every performance test, and the run would pass; leave it out"
         )
-    if options.json is not None and options.json.is_dir():
-        raise ConfigurationError(f"{read.where('json')} {options.json}: is a folder; name a file in it")
-    if options.json is not None and not options.json.parent.is_dir():
-        raise ConfigurationError(
-            f"{read.where('json')} {options.json}: the folder {options.json.parent} does not exist; make it"
-        )
+    _check_reports(options, read)
+
+
+def _check_reports(options: Options, read: _Values) -> None:
+    """A report that cannot be written is found before anything is measured."""
+    taken: dict[Path, str] = {}
+    for name, path in (("json", options.json), ("markdown", options.markdown), ("html", options.html)):
+        if path is None:
+            continue
+        where = f"{read.where(name)} {path}"
+        if path.is_dir():
+            raise ConfigurationError(f"{where}: is a folder; name a file in it")
+        if not path.parent.is_dir():
+            raise ConfigurationError(f"{where}: the folder {path.parent} does not exist; make it")
+        other = taken.setdefault(path.resolve(), name)
+        if other != name:
+            raise ConfigurationError(
+                f"{where}: is the file of {read.where(other)} too; write each report to a file of its own"
+            )
 
 
 def _switch(config: pytest.Config, name: str) -> bool:

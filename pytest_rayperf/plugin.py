@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Generator
 from typing import Any
@@ -170,28 +171,24 @@ class _ActivePlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-        """Put the verdict among the item's properties, which its reports, and so JUnit, are made with."""
+        """Put the figures among the item's properties, which its reports, and so JUnit, are made with."""
         if call.when == "call":
+            from pytest_rayperf.properties import properties_of
+
             for benchmark in self._resources.record().benchmarks:
                 if benchmark.id == self._resources.id_of(item):
-                    suffix = f"_{benchmark.variant}" if benchmark.variant else ""
-                    item.user_properties.append((f"rayperf_verdict{suffix}", benchmark.verdict.status))
+                    item.user_properties.extend(properties_of(benchmark))
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Write the report, also of a run that failed or was interrupted."""
-        path = self._resources.options.json
+        """Write the reports, also of a run that failed or was interrupted."""
         refused = session.exitstatus == pytest.ExitCode.USAGE_ERROR
-        if path is None or refused or not self._resources.record.cache_info().currsize:
+        if refused or not self._resources.record.cache_info().currsize:
             return
-        from pytest_rayperf.reports import json as json_report
+        from pytest_rayperf.publishing import publish
 
-        try:
-            path.write_text(
-                json_report.render(json_report.report_on(self._resources.run())), encoding="utf-8"
-            )
-        except OSError as error:
-            message = f"--rayperf-json {path}: cannot be written ({error})"
-            self._resources.record().notes.append(message)
+        problems = publish(self._resources.options, self._resources.run, os.environ)
+        self._resources.record().notes.extend(problems)
+        if problems:
             session.exitstatus = session.exitstatus or pytest.ExitCode.INTERNAL_ERROR
 
     def pytest_terminal_summary(

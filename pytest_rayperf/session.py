@@ -201,6 +201,8 @@ class RunRecord:
             sweeps=tuple(self.sweeps),
             selftests=tuple(self.selftests),
             warnings=tuple(self.notes),
+            commit=self.provenance.commit,
+            cost_per_hour=options.cost_per_hour,
         )
 
 

@@ -107,7 +107,7 @@ def _imported():
 @pytest.fixture
 def project(pytester, _imported, monkeypatch):
     monkeypatch.setenv("RAYPERF_CACHE_DIR", str(pytester.path / "cache"))
-    for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER"):
+    for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "GITHUB_STEP_SUMMARY"):
         monkeypatch.delenv(name, raising=False)
     return Project(pytester)
 

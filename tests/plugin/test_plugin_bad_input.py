@@ -240,17 +240,26 @@ def test_baselines_that_cannot_be_written(project):
     assert error.endswith("--rayperf-update-baselines needs a folder that it may write")
 
 
-def test_a_report_in_a_folder_that_is_not_there(project):
+@pytest.mark.parametrize("kind", ["json", "markdown", "html"])
+def test_a_report_in_a_folder_that_is_not_there(project, kind):
     project.tests()
-    error = project.refused("--rayperf-json=reports/run.json")
+    error = project.refused(f"--rayperf-{kind}=reports/run.it")
     folder = project.path / "reports"
-    assert error == f"--rayperf-json {folder / 'run.json'}: the folder {folder} does not exist; make it"
-    project.ini("rayperf_json = reports/run.json")
-    assert project.refused().startswith(f"ini option rayperf_json {folder / 'run.json'}: the folder ")
+    assert error == f"--rayperf-{kind} {folder / 'run.it'}: the folder {folder} does not exist; make it"
+    project.ini(f"rayperf_{kind} = reports/run.it")
+    assert project.refused().startswith(f"ini option rayperf_{kind} {folder / 'run.it'}: the folder ")
 
 
-def test_a_report_in_place_of_a_folder(project):
+@pytest.mark.parametrize("kind", ["json", "markdown", "html"])
+def test_a_report_in_place_of_a_folder(project, kind):
     project.tests()
-    error = project.refused("--rayperf-json=.")
-    assert error.startswith("--rayperf-json ")
+    error = project.refused(f"--rayperf-{kind}=.")
+    assert error.startswith(f"--rayperf-{kind} ")
     assert error.endswith(": is a folder; name a file in it")
+
+
+def test_two_reports_in_one_file(project):
+    project.tests()
+    error = project.refused("--rayperf-json=run.it", "--rayperf-html=./run.it")
+    assert error.startswith("--rayperf-html ")
+    assert "is the file of --rayperf-json too" in error

@@ -6,6 +6,7 @@ FACTOR = "must be a factor above 1, such as 1.10"
 PROBABILITY = "must be a probability above 0 and up to 0.5"
 WHOLE = "must be a whole number, 1 or more"
 SECONDS = "must be seconds, above 0"
+DOLLARS = "must be US dollars, above 0, such as 3.06"
 
 BAD = [
     *[("max-slowdown", value, FACTOR) for value in ("1", "0.9", "-2", "100.5", "nan", "inf", "fast", "1,1")],
@@ -14,6 +15,7 @@ BAD = [
     *[("min-rounds", value, WHOLE) for value in ("0", "-3", "2.5", "few")],
     *[("max-rounds", value, WHOLE) for value in ("0", "-3", "2.5", "lots")],
     *[("max-time", value, SECONDS) for value in ("0", "-1", "nan", "inf", "1m")],
+    *[("cost-per-hour", value, DOLLARS) for value in ("0", "-3", "nan", "inf", "3$")],
     *[("profile", value, "must be one of quick, standard, full") for value in ("huge", "Quick")],
 ]
 
@@ -33,6 +35,7 @@ def test_bad_value(project, name, value, mend):
         ("min-rounds", "0", WHOLE),
         ("max-rounds", "x", WHOLE),
         ("max-time", "-1", SECONDS),
+        ("cost-per-hour", "-1", DOLLARS),
         ("profile", "huge", "must be one of quick, standard, full"),
     ],
 )
@@ -60,7 +63,11 @@ def test_a_good_value_on_the_command_line_covers_a_bad_one_in_the_ini_file(proje
 
 
 @pytest.mark.parametrize(
-    "name", ["profile", "images", "model", "data", "weights", "address", "baselines", "alpha", "json"]
+    "name",
+    [
+        "profile", "images", "model", "data", "weights", "address", "baselines", "alpha", "json", "markdown",
+        "html", "cost-per-hour",
+    ],  # fmt: skip
 )
 def test_empty_value(project, name):
     project.tests()

@@ -3,8 +3,12 @@
 import json
 import subprocess
 import sys
+from importlib.resources import files
 
+import jsonschema
 import pytest
+
+SCHEMA = json.loads(files("pytest_rayperf.reports").joinpath("report.schema.json").read_text("utf-8"))
 
 KEYS = [
     "schema_version", "started_at", "duration_s", "environment", "software", "profile", "data", "model",
@@ -13,9 +17,6 @@ KEYS = [
 BENCHMARK = [
     "id", "antipattern", "variant", "rounds", "metrics", "counters", "operators", "verdict", "baseline"
 ]  # fmt: skip
-
-
-MORE = ["latency", "nodes", "work", "work_problem", "profile", "probe", "disturbed", "repeated"]
 
 
 def test_the_json_report_holds_its_contract(project, images):
@@ -32,6 +33,7 @@ def test_the_json_report_holds_its_contract(project, images):
     data = f"--rayperf-data={folder}"
     result, report = project.report(data)
     assert result.ret == 0
+    jsonschema.validate(report, SCHEMA)
     assert set(KEYS) <= set(report)
     assert report["schema_version"] == 1
     assert report["duration_s"] > 0
@@ -49,10 +51,7 @@ def test_the_json_report_holds_its_contract(project, images):
     assert report["selftest"] == []
     first, bad, fix = report["benchmarks"]
     for benchmark in (first, bad, fix):
-        assert set(benchmark) == {*BENCHMARK, *MORE}
-        assert set(benchmark["verdict"]) == {
-            "status", "metric", "ratio", "ci", "threshold", "mde", "reason", "attribution"
-        }  # fmt: skip
+        assert set(BENCHMARK) <= set(benchmark)
         assert benchmark["baseline"] is None
     assert (first["antipattern"], first["variant"]) == (None, None)
     assert (bad["antipattern"], bad["variant"], fix["variant"]) == ("pair", "antipattern", "fix")

@@ -158,6 +158,9 @@ def make_options(baselines: Path = Path("baselines"), **more) -> Options:
         "max_rounds": 20,
         "max_time": 120.0,
         "json": None,
+        "markdown": None,
+        "html": None,
+        "cost_per_hour": None,
         "profile_udf": None,
     }
     return Options(**{**facts, **more})

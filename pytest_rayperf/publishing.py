@@ -1,0 +1,83 @@
+"""Writes a run's reports to the files that were asked for, each whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from pytest_rayperf.options import Options
+from pytest_rayperf.reports.json import Report, report_on
+from pytest_rayperf.results import Run
+from pytest_rayperf.wholefile import write_whole
+
+STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
+"""The variable in which GitHub's runners name the file that a step's summary is appended to, as Markdown."""
+
+
+def publish(options: Options, run: Callable[[], Run], environ: Mapping[str, str]) -> list[str]:
+    """Write the reports; return what went wrong, a line each.
+
+    A report that cannot be written does not keep the others from being written.
+
+    Args:
+        options: which reports, and where.
+        run: gives everything measured.
+        environ: the process's environment variables.
+    """
+    writers = list(_writers(options, environ))
+    if not writers:
+        return []
+    report = report_on(run())
+    problems = []
+    for asked_by, path, write in writers:
+        try:
+            write(report)
+        except OSError as error:
+            problems.append(f"{asked_by} {path}: cannot be written ({error.strerror or error})")
+    return problems
+
+
+def _writers(
+    options: Options, environ: Mapping[str, str]
+) -> Iterator[tuple[str, Path, Callable[[Report], None]]]:
+    """By whom it was asked for, where it goes, and what writes it."""
+    if (json := options.json) is not None:
+        yield "--rayperf-json", json, lambda report: write_whole(json, as_json(report))
+    if (markdown := options.markdown) is not None:
+        yield "--rayperf-markdown", markdown, lambda report: write_whole(markdown, as_markdown(report))
+    if (html := options.html) is not None:
+        yield "--rayperf-html", html, lambda report: write_whole(html, as_html(report, html.parent))
+    if named := environ.get(STEP_SUMMARY):
+        summary = Path(named)
+        yield f"${STEP_SUMMARY}", summary, lambda report: append(summary, as_markdown(report))
+
+
+def as_json(report: Report) -> str:
+    """The report as JSON."""
+    from pytest_rayperf.reports import json
+
+    return json.render(report)
+
+
+def as_markdown(report: Report) -> str:
+    """The report as Markdown."""
+    from pytest_rayperf.reports import markdown
+
+    return markdown.render(report)
+
+
+def as_html(report: Report, folder: Path) -> str:
+    """The report as HTML, with links relative to `folder`."""
+    from pytest_rayperf.reports import html
+
+    return html.render(report, folder)
+
+
+def append(path: Path, text: str) -> None:
+    """Add `text` to the end of the file, which other steps write to as well.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with path.open("a", encoding="utf-8", newline="\n") as file:
+        file.write(text)

@@ -1,0 +1,33 @@
+"""Writes a file whole or not at all: a reader sees the old text or the new one, never half of it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write beside `path` and rename over it: a full disk leaves the old file as it was.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if path.exists() and not path.is_file():  # a named pipe, /dev/stdout: there is nothing to rename over
+        path.write_text(text, encoding="utf-8")
+        return
+    path = path.resolve()  # of a link the file that it leads to
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", newline="\n", dir=path.parent, prefix=".rayperf-", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)  # a temporary file is the owner's alone; this one is everybody's to read
+        temporary.replace(path)
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)

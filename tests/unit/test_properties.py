@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from builders import make_benchmark, make_rounds
+from reported import COUNTED, REGRESSED, UNCHANGED, full_round
+
+from pytest_rayperf.properties import properties_of
+from pytest_rayperf.results import METRICS
+
+
+def names(benchmark):
+    found = properties_of(benchmark)
+    assert len(dict(found)) == len(found)
+    return dict(found)
+
+
+def test_of_a_regression():
+    found = names(make_benchmark(REGRESSED, [full_round()] * 3, variant=None))
+    assert found["rayperf_verdict"] == "regressed"
+    assert found["rayperf_metric"] == "throughput"
+    assert found["rayperf_ratio"] == 0.8
+    assert (found["rayperf_ratio_low"], found["rayperf_ratio_high"]) == (0.77, 0.83)
+    assert (found["rayperf_threshold"], found["rayperf_mde"]) == (1.1, 1.06)
+    assert found["rayperf_baseline"] == make_benchmark().baseline
+    assert found["rayperf_rounds"] == 3
+    assert found["rayperf_throughput"] == pytest.approx(40)
+    assert found["rayperf_cpu_seconds_per_row"] == pytest.approx(0.02)
+    assert found["rayperf_spilled_bytes"] == 0.0
+    assert found["rayperf_counter_model_loads"] == 1
+    assert found["rayperf_counter_rows"] == 64
+
+
+@pytest.mark.parametrize("variant", ["antipattern", "fix"])
+def test_a_variant_is_told_apart(variant):
+    found = names(make_benchmark(UNCHANGED, variant=variant))
+    assert all(name.endswith(f"_{variant}") for name in found)
+
+
+def test_what_was_not_measured_has_none():
+    found = names(make_benchmark(COUNTED, make_rounds(cpu=None), variant=None))
+    assert "rayperf_cpu_seconds_per_row" not in found
+    assert "rayperf_ratio_low" not in found
+    assert found["rayperf_ratio"] == 2.0
+    assert None not in found.values()
+
+
+def test_of_nothing():
+    found = names(replace(make_benchmark(UNCHANGED, [], variant=None), baseline=None))
+    assert found["rayperf_rounds"] == 0
+    assert not {f"rayperf_{name}" for name in METRICS} & found.keys()
