@@ -3,11 +3,15 @@
     python benchmarks/disturbed_rounds.py
 
 One fixed pipeline (images, mobilenet_v3_small in a pool of one actor) is measured in turn alone and beside
-one busy loop a CPU, which works and rests for 50 ms each. Printed are both distributions of CPU seconds a row
-and of throughput, relative to the median of the quiet rounds, and how many rounds were found disturbed; with
---json each round's figures are written as well. Exit status 1 if CPU seconds a row leave the tolerance, or a
-round beside the busy loops isn't found. A quiet round that is found disturbed is printed and is no failure:
-the machine may have had something else to do.
+one busy loop a CPU, which works and rests for 50 ms each. A measurement is what the plugin's is at the least:
+three rounds, their median, and the probe of fixed work before and after them, by which CPU time is divided
+before it is compared. Printed are both distributions of CPU seconds a row (by round, by measurement, and
+divided by the probe) and of throughput, relative to the median of the quiet ones, and how many rounds were
+found disturbed; with --json each round's figures are written as well.
+
+Exit status 1 if a measurement's CPU seconds a row, divided by the probe, are further than the tolerance from
+the median of their kind, or a round beside the busy loops isn't found. A quiet round that is found disturbed
+is printed and is no failure: the machine may have had something else to do.
 """
 
 from __future__ import annotations
@@ -30,10 +34,14 @@ from pytest_rayperf.execution import RayExecutor
 from pytest_rayperf.measurement import take_turns
 from pytest_rayperf.models.classifier import Classifier, open_classifier
 from pytest_rayperf.monitors.disturbance import watch_disturbances
+from pytest_rayperf.probe import probe
+from pytest_rayperf.results import Probe
 from pytest_rayperf.watch import Watch
 
 TOLERANCE = 0.10
 KINDS = ["quiet", "beside"]
+ROUNDS = 3
+"""Of a measurement: as many as --rayperf-min-rounds asks for."""
 
 
 class Classify:
@@ -62,9 +70,9 @@ def classify(images: ImageSource, classifier: Classifier) -> Any:
 
 
 def measure(
-    cluster: Cluster, images: ImageSource, rounds: int, period_s: float
-) -> dict[str, list[dict[str, Any]]]:
-    """The figures of `rounds` rounds of each kind, in turn: quiet, beside, beside, quiet, ..."""
+    cluster: Cluster, images: ImageSource, measurements: int, period_s: float
+) -> dict[str, list[list[dict[str, Any]]]]:
+    """So many measurements of each kind, in turn (quiet, beside, beside, ...): their rounds' figures."""
     classifier = open_classifier("mobilenet_v3_small", "random")
     monitor = watch_disturbances(cluster.address)
     executor = RayExecutor(
@@ -73,35 +81,49 @@ def measure(
         lambda message: print(f"  {message}", file=sys.stderr),
     )
     disturber = Disturber(len(os.sched_getaffinity(0)), period_s)
-    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
+    found: dict[str, list[list[dict[str, Any]]]] = {kind: [] for kind in KINDS}
 
     def pipeline() -> Any:
         return classify(images, classifier)
+
+    def one_round() -> dict[str, Any]:
+        done = executor.run(pipeline, keep_outputs=False, on_rows=lambda rows: None).round
+        return {
+            "rows": done.rows,
+            "wall_seconds": done.wall_seconds,
+            "cpu_seconds_per_row": done.cpu_seconds_per_row,
+            "throughput": done.throughput,
+            **monitor.summary(),
+            "reasons": monitor.reasons(),
+            "unseen": monitor.unseen(),
+        }
 
     try:
         with executor.shipping([sys.modules[__name__]]):
             executor.run(pipeline, keep_outputs=False, on_rows=lambda rows: None)  # the warm-up
             for kind in take_turns(KINDS):
-                if all(len(done) == rounds for done in found.values()):
+                if all(len(done) == measurements for done in found.values()):
                     break
                 with ExitStack() as beside:
                     if kind == "beside":
                         beside.enter_context(disturber.at_work())
-                    done = executor.run(pipeline, keep_outputs=False, on_rows=lambda rows: None).round
-                found[kind].append(
-                    {
-                        "rows": done.rows,
-                        "wall_seconds": done.wall_seconds,
-                        "cpu_seconds_per_row": done.cpu_seconds_per_row,
-                        "throughput": done.throughput,
-                        **monitor.summary(),
-                        "reasons": monitor.reasons(),
-                        "unseen": monitor.unseen(),
-                    }
-                )
-                print(json.dumps({"kind": kind, **found[kind][-1]}), file=sys.stderr)
+                    before = probe()
+                    rounds = [one_round() for _ in range(ROUNDS)]
+                    probed = Probe(before, probe()).seconds
+                found[kind].append([{**one, "probe_seconds": probed} for one in rounds])
+                for one in found[kind][-1]:
+                    print(json.dumps({"kind": kind, **one}), file=sys.stderr)
     finally:
         disturber.close()
+    return found
+
+
+def medians(measurements: Sequence[Sequence[dict[str, Any]]], *, probed: bool) -> list[float]:
+    """By measurement, milliseconds of CPU time a row; `probed`: in milliseconds of the probe."""
+    found = []
+    for rounds in measurements:
+        middle = statistics.median(one["cpu_seconds_per_row"] for one in rounds)
+        found.append(middle / rounds[0]["probe_seconds"] if probed else middle * 1e3)
     return found
 
 
@@ -110,59 +132,74 @@ def row(title: str, values: Sequence[float], centre: float, digits: int) -> str:
     near = sum(abs(value / centre - 1) <= TOLERANCE for value in values)
     middle = statistics.median(values)
     return (
-        f"{title:34} {middle:9.{digits}f}  {middle / centre - 1:+7.1%}  "
+        f"{title:44} {middle:9.{digits}f}  {middle / centre - 1:+7.1%}  "
         f"{min(values) / centre - 1:+7.1%} .. {max(values) / centre - 1:+7.1%}  {near:3d} of {len(values)}"
     )
 
 
-def report(found: dict[str, list[dict[str, Any]]]) -> bool:
+def report(found: dict[str, list[list[dict[str, Any]]]]) -> bool:
     """Print the tables; whether what must hold does."""
-    holds = True
-    print(f"{'':34} {'median':>9}  {'':7}  {'least .. most':>18}  within {TOLERANCE:.0%}")
-    for name, unit, digits in (("cpu_seconds_per_row", "ms", 3), ("throughput", "rows/s", 1)):
-        factor = 1e3 if unit == "ms" else 1
-        figures = {kind: [one[name] * factor for one in rounds] for kind, rounds in found.items()}
-        centre = statistics.median(figures["quiet"])
+    rounds_of = {
+        kind: [one for rounds in measurements for one in rounds] for kind, measurements in found.items()
+    }
+    print(f"{'':44} {'median':>9}  {'':7}  {'least .. most':>18}  within {TOLERANCE:.0%}")
+    cpu = "CPU seconds a row"
+    tables: list[tuple[str, dict[str, list[float]], int]] = [
+        (
+            f"{cpu}, rounds, ms",
+            {k: [1e3 * r["cpu_seconds_per_row"] for r in v] for k, v in rounds_of.items()},
+            3,
+        ),
+        (f"{cpu}, measurements, ms", {k: medians(v, probed=False) for k, v in found.items()}, 3),
+        (f"{cpu} / probe, measurements", {k: medians(v, probed=True) for k, v in found.items()}, 3),
+        ("throughput, rounds, rows/s", {k: [r["throughput"] for r in v] for k, v in rounds_of.items()}, 1),
+    ]
+    for title, figures, digits in tables:
         for kind, values in figures.items():
-            print(row(f"{name}, {unit}, {kind}", values, centre, digits))
-        if name == "cpu_seconds_per_row":
-            holds = all(abs(v / centre - 1) <= TOLERANCE for values in figures.values() for v in values)
-    for kind, rounds in found.items():
+            print(row(f"{title}, {kind}", values, statistics.median(figures["quiet"]), digits))
+    judged = {kind: medians(measurements, probed=True) for kind, measurements in found.items()}
+    holds = all(
+        abs(value / statistics.median(values) - 1) <= TOLERANCE
+        for values in judged.values()
+        for value in values
+    )
+    for kind, rounds in rounds_of.items():
         for name in ("others_cpu_share", "steal_share", "cpu_accounted_share", "cpu_stall_share"):
             shares = [one[name] for one in rounds if one[name] is not None]
             if shares:
                 low, middle, high = min(shares), statistics.median(shares), max(shares)
-                print(f"{name + ', ' + kind:34} {middle:9.1%}           {low:7.1%} .. {high:7.1%}")
+                print(f"{name + ', ' + kind:44} {middle:9.1%}           {low:7.1%} .. {high:7.1%}")
         disturbed = [one["reasons"] for one in rounds if one["reasons"]]
         print(f"{kind}: {len(disturbed)} of {len(rounds)} rounds found disturbed")
         for reason in sorted({reason for reasons in disturbed for reason in reasons}):
             print(f"  {reason}")
         for what in sorted({what for one in rounds for what in one["unseen"]}):
             print(f"  not seen: {what}")
-    cost = [one["sampler_cpu_seconds"] / one["wall_seconds"] for rounds in found.values() for one in rounds]
+    every = [one for rounds in rounds_of.values() for one in rounds]
+    cost = [one["sampler_cpu_seconds"] / one["wall_seconds"] for one in every]
     print(f"the watching itself: {statistics.median(cost):.2%} of a CPU, at most {max(cost):.2%}")
-    return holds and all(one["reasons"] for one in found["beside"])
+    return holds and all(one["reasons"] for one in rounds_of["beside"])
 
 
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=20, help="of each kind")
+    parser.add_argument("--measurements", type=int, default=20, help="of each kind")
     parser.add_argument("--images", type=int, default=64)
-    parser.add_argument("--passes", type=int, default=16, help="how often a round reads each image")
+    parser.add_argument("--passes", type=int, default=8, help="how often a round reads each image")
     parser.add_argument("--period", type=float, default=0.1, help="seconds; half of it the busy loops rest")
     parser.add_argument("--json", type=Path, help="write the rounds' figures here")
     options = parser.parse_args()
     images = open_source("synthetic", options.images, options.images).repeat(options.passes)
     cluster = open_cluster(None)
     try:
-        found = measure(cluster, images, options.rounds, options.period)
+        found = measure(cluster, images, options.measurements, options.period)
     finally:
         close_cluster(cluster)
     if options.json is not None:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     holds = report(found)
-    print(f"CPU seconds a row within {TOLERANCE:.0%}, and all disturbed rounds found: {holds}")
+    print(f"measured CPU seconds a row within {TOLERANCE:.0%}, and all disturbed rounds found: {holds}")
     return 0 if holds else 1
 
 

@@ -65,9 +65,19 @@ def test_a_good_value_on_the_command_line_covers_a_bad_one_in_the_ini_file(proje
 @pytest.mark.parametrize(
     "name",
     [
-        "profile", "images", "model", "data", "weights", "address", "baselines", "alpha", "json", "markdown",
-        "html", "cost-per-hour",
-    ],  # fmt: skip
+        "profile",
+        "images",
+        "model",
+        "data",
+        "weights",
+        "address",
+        "baselines",
+        "alpha",
+        "json",
+        "markdown",
+        "html",
+        "cost-per-hour",
+    ],
 )
 def test_empty_value(project, name):
     project.tests()

@@ -58,7 +58,7 @@ def gpu(**figures):
 
 
 RECORDED = json.loads((Path(__file__).parent / "recorded" / "disturbed_rounds.json").read_text())
-"""`benchmarks/disturbed_rounds.py --rounds 8 --passes 8` on 2 shared cores: the same pipeline alone, and
+"""8 rounds of each kind of `benchmarks/disturbed_rounds.py` on 2 shared cores: the same pipeline alone, and
 beside a busy loop a core that works half of the time."""
 
 
