@@ -214,9 +214,11 @@ def test_a_mark_of_its_own_is_kept(project):
     assert len(bench["benchmarks"][0]["stats"]["data"]) == 3
 
 
-def test_autosave_can_be_compared(project, tmp_path_factory):
+@pytest.mark.parametrize("option", ["--benchmark-autosave", "--benchmark-json=store/it/bench.json"])
+def test_its_own_compare_reads_our_rounds(project, tmp_path_factory, option):
     project.tests()
-    result = project.measure("--benchmark-autosave", "--benchmark-storage=store")
+    (project.path / "store" / "it").mkdir(parents=True)
+    result = project.measure(option, "--benchmark-storage=store")
     assert result.ret == 0, result.stdout.str() + result.stderr.str()
     (saved,) = (project.path / "store").glob("*/*.json")
     compared = subprocess.run(
@@ -229,6 +231,11 @@ def test_autosave_can_be_compared(project, tmp_path_factory):
     )
     assert compared.returncode == 0, compared.stderr
     assert "test_pipe" in compared.stdout + compared.stderr
+
+
+def test_autosave_is_compared_with(project):
+    project.tests()
+    assert project.measure("--benchmark-autosave", "--benchmark-storage=store").ret == 0
     again = project.measure("--benchmark-compare", "--benchmark-storage=store")
     assert again.ret == 0
     assert "test_pipe (0001_" in again.stdout.str()

@@ -1,0 +1,147 @@
+"""The reports that a run writes: Markdown, HTML, JSON beside each other; a price; the step's summary; JUnit."""
+
+import json
+import xml.etree.ElementTree as ET
+
+import pytest
+
+PAIR = """
+    import pytest
+
+    @pytest.mark.parametrize("variant", ["antipattern", "fix"])
+    def test_pair(rayperf, variant):
+        rayperf.duel(antipattern=lambda: {"seconds": 4.0}, fix=lambda: {})
+"""
+FILES = ("run.json", "run.md", "run.html")
+WRITTEN = ("--rayperf-json=run.json", "--rayperf-markdown=run.md", "--rayperf-html=run.html")
+
+
+def read(project, name):
+    return (project.path / name).read_text(encoding="utf-8")
+
+
+def test_all_of_them_of_a_run_that_fails(project):
+    project.tests()
+    project.record(3)
+    project.script(cpu={"ReadImages": 0.002, "MapBatches(Classify)": 0.016})
+    result = project.measure(*WRITTEN)
+    assert result.ret == 1
+    reason = json.loads(read(project, "run.json"))["benchmarks"][0]["verdict"]["reason"]
+    assert reason.startswith("regressed: cpu_seconds_per_row")
+    assert "1 of 1 slower" in read(project, "run.md")
+    assert "1 of 1 slower" in read(project, "run.html")
+    for name in ("run.md", "run.html"):
+        assert "MapBatches" in read(project, name)
+    assert sorted(p.name for p in project.path.iterdir() if p.name.startswith((".rayperf", "run."))) == sorted(
+        FILES
+    )
+
+
+def test_all_of_them_of_a_run_that_was_interrupted(project):
+    project.tests("""
+        def test_first(rayperf):
+            rayperf(lambda: {})
+
+        def test_second(rayperf):
+            rayperf(lambda: {})
+    """)
+    project.script(interrupt_at=4 + 3)
+    result = project.run_apart("--rayperf", *WRITTEN)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert len(json.loads(read(project, "run.json"))["benchmarks"]) == 2
+    for name in ("run.md", "run.html"):
+        assert "test_first" in read(project, name)
+        assert "interrupted after 1 round" in read(project, name)
+
+
+def test_the_step_summary_is_appended_to(project, monkeypatch):
+    summary = project.path / "summary.md"
+    summary.write_text("# Lint\n", encoding="utf-8")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    project.tests()
+    assert project.measure("--rayperf-markdown=run.md").ret == 0
+    assert read(project, "summary.md").startswith("# Lint\n")
+    assert "test\\_pipe" in read(project, "summary.md")
+    assert "test\\_pipe" in read(project, "run.md")
+
+
+def test_without_rayperf_the_step_summary_is_left_alone(project, monkeypatch):
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(project.path / "summary.md"))
+    project.tests()
+    project.run()
+    assert not (project.path / "summary.md").exists()
+
+
+def test_a_report_that_cannot_be_written_fails_the_run_and_no_other_report(project):
+    project.tests()
+    (project.path / "out").mkdir()
+    project.tests(name="test_removes", text="""
+        import shutil
+
+        def test_it(rayperf):
+            shutil.rmtree("out")
+            rayperf(lambda: {})
+    """)
+    result = project.measure("--rayperf-markdown=out/run.md", "--rayperf-json=run.json")
+    assert result.ret == pytest.ExitCode.INTERNAL_ERROR
+    assert "run.md: cannot be written (No such file or directory)" in result.stdout.str()
+    assert len(json.loads(read(project, "run.json"))["benchmarks"]) == 2
+
+
+def test_a_usage_error_leaves_the_old_reports(project):
+    project.tests()
+    for name in FILES:
+        (project.path / name).write_text("old", encoding="utf-8")
+    (project.path / "baselines" / "x").mkdir(parents=True)
+    (project.path / "baselines" / "x" / "it.pipe.json").write_text("{")
+    project.refused(*WRITTEN)
+    assert [read(project, name) for name in FILES] == ["old"] * 3
+
+
+def test_a_price(project, find_line):
+    project.tests(PAIR)
+    result, report = project.report("--rayperf-cost-per-hour=3.6", "--rayperf-markdown=run.md")
+    assert result.ret == 0
+    assert report["cost_per_hour_usd"] == 3.6
+    bad, fix = report["benchmarks"]
+    for benchmark in (bad, fix):
+        throughput = benchmark["metrics"]["throughput"]
+        assert benchmark["cost"]["usd_per_million_rows"] == pytest.approx(1000 / throughput["median"])
+        assert benchmark["cost"]["ci"] == pytest.approx([1000 / throughput["ci"][1], 1000 / throughput["ci"][0]])
+    assert bad["saving"] is None
+    assert fix["saving"]["share"] == pytest.approx(0.5, abs=0.02)
+    low, high = fix["saving"]["share_ci"]
+    assert low < fix["saving"]["share"] < high
+    assert "USD" in result.stdout.str()
+    assert "USD" in read(project, "run.md")
+
+
+def test_without_a_price_no_cost(project):
+    project.tests(PAIR)
+    result, report = project.report()
+    assert [b["cost"] for b in report["benchmarks"]] == [None, None]
+    assert "USD" not in result.stdout.str()
+
+
+def test_junit_has_the_figures(project):
+    project.tests(PAIR)
+    _, report = project.report("--junit-xml=junit.xml")
+    cases = ET.parse(project.path / "junit.xml").getroot().iter("testcase")
+    for case, benchmark in zip(cases, report["benchmarks"], strict=True):
+        variant = benchmark["variant"]
+        found = {p.get("name"): p.get("value") for p in case.iter("property")}
+        median = benchmark["metrics"]["throughput"]["median"]
+        assert float(found[f"rayperf_throughput_{variant}"]) == median
+        assert found[f"rayperf_counter_model_loads_{variant}"] == "1"
+        assert found[f"rayperf_verdict_{variant}"] == "no-baseline"
+
+
+def test_the_history_of_baselines_that_git_does_not_track(project):
+    project.tests()
+    project.record(2)
+    _, report = project.report()
+    (benchmark,) = report["benchmarks"]
+    # Outside of a repository the sessions in the file are all there is.
+    assert [set(point) for point in benchmark["history"]] == [
+        {"recorded_at", "commit", "throughput", "cpu_seconds_per_row"}
+    ] * 2
