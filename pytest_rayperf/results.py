@@ -192,6 +192,27 @@ class BatchLatency:
 
 
 @dataclass(frozen=True)
+class Utilization:
+    """How far one round used this machine over time, at N points.
+
+    All in percent, 0 to 100, a mean since the point before (of the first one, since the round began); None
+    where it was not measured: of the CPUs, while an actor ended, for its last CPU time is nobody's.
+
+    Attributes:
+        seconds: N, since the round began; ascending, the last is the round's end.
+        cpu: N, of the time of the CPUs that may be used, what the cluster and this process used.
+        others: N, what processes that are not the cluster's used of it.
+        gpus: by card (NVML's index and its name), N, of the time in which a kernel ran on it, by whomever. A
+            card that did not tell is not here.
+    """
+
+    seconds: tuple[float, ...]
+    cpu: tuple[float | None, ...]
+    others: tuple[float | None, ...]
+    gpus: Mapping[str, tuple[float | None, ...]]
+
+
+@dataclass(frozen=True)
 class Round:
     """One execution of a pipeline, from its call to its last row."""
 
@@ -209,6 +230,8 @@ class Round:
     """What each node's sampler measured, by the node's id, where there are several."""
     disturbed: str = ""
     """What else had the machine meanwhile, in words: then its times are not the pipeline's own."""
+    utilization: Utilization | None = None
+    """How busy this machine was over time. Not in a baseline."""
 
     @property
     def throughput(self) -> float | None:
