@@ -135,8 +135,26 @@ class Samples:
 
 
 @dataclass(frozen=True)
+class Course:
+    """How far a measurement is.
+
+    Attributes:
+        elapsed: seconds since it began.
+        budget: seconds after which no further turn begins, once there are the fewest rounds.
+        rounds: those that have ended, of each variant that is measured in turn.
+    """
+
+    elapsed: float
+    budget: float
+    rounds: Mapping[str, tuple[Round, ...]]
+
+
+@dataclass(frozen=True)
 class Progress:
-    """Where a measurement is. `number` counts from 1; 0 is `apart`, no round. `repeated` did not count."""
+    """Where a measurement is. `number` counts from 1; 0 is `apart`, no round. `repeated` did not count.
+
+    `seconds` are those of this round; `course` is None where no rounds are measured in turn.
+    """
 
     variant: str
     number: int
@@ -145,6 +163,7 @@ class Progress:
     rounds: tuple[Round, ...]
     repeated: int = 0
     apart: str = "warm-up"
+    course: Course | None = None
 
 
 def take_turns(names: list[str]) -> Iterator[str]:
@@ -189,14 +208,17 @@ def measure(
         Exception: whatever a pipeline or Ray raised; the rounds that ended before are in `samples`.
     """
     start = clock()
+    budget = schedule.max_seconds * len(pipelines)
 
     def run(name: str, number: int, keep_outputs: bool) -> Execution:
         began = clock()
 
         def on_rows(rows: int) -> None:
-            done = tuple(samples.rounds[name])
+            now = clock()
+            done = {variant: tuple(rounds) for variant, rounds in samples.rounds.items()}
             again = len(samples.repeated.get(name, ()))
-            on_progress(Progress(name, number, rows, clock() - began, done, again))
+            course = Course(now - start, budget, done)
+            on_progress(Progress(name, number, rows, now - began, done[name], again, course=course))
 
         on_rows(0)
         execution = executor.run(pipelines[name], keep_outputs=keep_outputs, on_rows=on_rows)
@@ -220,7 +242,6 @@ def measure(
             return None
 
     compare = len(pipelines) > 1 and schedule.keep_outputs
-    budget = schedule.max_seconds * len(pipelines)
 
     def unspoiled(name: str, number: int, keep_outputs: bool) -> Execution | None:
         while True:

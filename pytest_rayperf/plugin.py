@@ -164,10 +164,19 @@ class _ActivePlugin:
             self._collected = None  # the summary must not read what was found broken here
             raise pytest.UsageError(str(error)) from None
 
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Tell the live line which item it is."""
+        self._resources.progress.begins(nodeid)
+
+    @pytest.hookimpl(tryfirst=True)  # what pytest's own writes after it would be taken away with the line
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the live line away before pytest writes its own."""
+        progress = self._resources.progress
         if report.when == "call":
-            self._resources.progress.done()
+            progress.done()
+            progress.ends(report.nodeid, None if report.skipped else report.duration)
+        elif report.when == "setup" and not report.passed:
+            progress.ends(report.nodeid, None)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
@@ -275,6 +284,12 @@ class _Terminal:
         self._config = config
         self.live = sys.stdout.isatty()
         self._shown = False
+
+    @property
+    def width(self) -> int | None:
+        """How many characters a live line holds; a log's lines hold all."""
+        reporter, _ = self._plugins()
+        return reporter._tw.fullwidth - 1 if self.live and reporter is not None else None
 
     def show(self, text: str) -> None:
         """Replace the live line, or print a plain one."""

@@ -93,6 +93,10 @@ class Resources:
         for item in tests:
             limits_of(item)
             record.store.reference(slug_of(self.id_of(item)), self.id_of(item))  # it must be that test's
+        # Variants of one duel are measured by whichever item comes first.
+        self.progress.plan(
+            {item.nodeid: _duel_key(item) if _variant(item) else item.nodeid for item in tests}
+        )
         if _any_uses(tests, "imagenette"):
             self.images()
         if _any_uses(tests, "classifier"):

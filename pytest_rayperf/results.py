@@ -193,19 +193,23 @@ class BatchLatency:
 
 @dataclass(frozen=True)
 class Utilization:
-    """How busy the machine was in the course of a round; percent, None where it was not measured.
+    """How far one round used this machine over time, at N points.
+
+    All in percent, 0 to 100, a mean since the point before (of the first one, since the round began); None
+    where it was not measured: of the CPUs, while an actor ended, for its last CPU time is nobody's.
 
     Attributes:
-        seconds: of the points, since the round began, ascending.
-        cpu: of the CPUs' time, used by the cluster and this process.
-        others: of the CPUs' time, used by processes that are neither.
-        gpus: by card, NVML's utilization.
+        seconds: N, since the round began; ascending, the last is the round's end.
+        cpu: N, of the time of the CPUs that may be used, what the cluster and this process used.
+        others: N, what processes that are not the cluster's used of it.
+        gpus: by card (NVML's index and its name), N, of the time in which a kernel ran on it, by whomever. A
+            card that did not tell is not here.
     """
 
     seconds: tuple[float, ...]
     cpu: tuple[float | None, ...]
     others: tuple[float | None, ...]
-    gpus: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    gpus: Mapping[str, tuple[float | None, ...]]
 
 
 @dataclass(frozen=True)
@@ -227,7 +231,7 @@ class Round:
     disturbed: str = ""
     """What else had the machine meanwhile, in words: then its times are not the pipeline's own."""
     utilization: Utilization | None = None
-    """How busy the machine was meanwhile; None where nobody looked."""
+    """How busy this machine was over time. Not in a baseline."""
 
     @property
     def throughput(self) -> float | None:

@@ -16,6 +16,8 @@ from pytest_rayperf.monitors.object_store import ObjectStoreMonitor, ray_object_
 from pytest_rayperf.monitors.protocol import Monitor
 from pytest_rayperf.monitors.sampler import DEFAULT_INTERVAL_S
 from pytest_rayperf.monitors.system import ClusterWorkers, SystemMonitor, local_raylets
+from pytest_rayperf.monitors.utilization import CpuSpans, utilization_of
+from pytest_rayperf.results import Utilization
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,14 @@ class Watch:
         losses: says whether workers were lost.
         nodes: the one of the monitors that knows figures by node, where there are several nodes, and whether
             something else had the other machines.
+        gpu: the one that knows this machine's cards; among the monitors where there are any.
     """
 
     monitors: Sequence[Monitor] = ()
     disturbance: DisturbanceMonitor | None = None
     losses: LossMonitor | None = None
     nodes: NodesMonitor | None = None
+    gpu: GpuMonitor | None = None
 
     def all(self) -> list[Monitor]:
         """All of them; what is asked for a disturbance begins first and ends last."""
@@ -55,6 +59,14 @@ class Watch:
             node: {name: value for name, value in figures.items() if value is not None}
             for node, figures in found.items()
         }
+
+    def utilization(self, began: float, seconds: float) -> Utilization | None:
+        """How busy this machine was in the last block; None where that was not measured.
+
+        The round began at `began`, by the monitors' clock, and took `seconds`.
+        """
+        cpu = CpuSpans() if self.disturbance is None else self.disturbance.over_time()
+        return utilization_of(cpu, {} if self.gpu is None else self.gpu.over_time(), began, seconds)
 
 
 def watch_over(cluster: Cluster) -> Watch:
@@ -81,4 +93,5 @@ def watch_over(cluster: Cluster) -> Watch:
         disturbance=watch_disturbances(cluster.address, quota=usable_cores()),
         losses=LossMonitor(ray_losses),
         nodes=nodes,
+        gpu=gpu,
     )

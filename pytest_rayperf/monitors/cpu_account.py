@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK") if sys.platform != "win32" else 100
-"""The unit of every time in /proc, rounded down; 100 on all of Linux's common architectures."""
+from pytest_rayperf.monitors.proc import CpuTimes, ProcessTimes, ProcFs
+from pytest_rayperf.monitors.utilization import CpuSpans, Span
 
 SHORTEST_S = 0.5
 """Less than this much accounted time tells nothing of others.
@@ -20,73 +18,6 @@ Each figure in /proc is rounded down to 10 ms. A round's account has two to four
 that worked: with 2 CPUs and 6 workers they add up to some 50 ms, which is 5 % of 2 CPUs' half second, and
 half of the usual limit of 10 %.
 """
-
-
-@dataclass(frozen=True)
-class ProcessTimes:
-    """One process: its parent's id, when it was started (ticks since the boot), and its CPU seconds.
-
-    `cpu_seconds` is the user and system time of all its threads, ended ones too, and of the children that
-    it has waited for.
-    """
-
-    parent: int
-    started: int
-    cpu_seconds: float
-
-
-@dataclass(frozen=True)
-class CpuTimes:
-    """One CPU's seconds since the boot: without work (waiting for I/O is), in interrupts, and stolen."""
-
-    idle: float
-    interrupts: float
-    steal: float
-
-
-class ProcFs:
-    """Reads the process file system at `root`; what the fields are is said in proc(5)."""
-
-    def __init__(self, root: Path = Path("/proc")) -> None:
-        self._root = root
-
-    def pids(self) -> set[int]:
-        """The processes that there are, zombies too."""
-        return {int(name) for name in os.listdir(self._root) if name.isdigit()}  # noqa: PTH208 (3x as fast)
-
-    def process(self, pid: int) -> ProcessTimes | None:
-        """What `pid` has used; None if there is no such process any more, or it is hidden (hidepid)."""
-        try:
-            text = (self._root / str(pid) / "stat").read_bytes()
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            return None
-        # The second field is the program's name in parentheses, and may hold blanks and parentheses itself.
-        fields = text[text.rindex(b")") + 2 :].split()
-        ticks = sum(int(value) for value in fields[11:15])  # utime, stime, cutime, cstime
-        return ProcessTimes(int(fields[1]), int(fields[19]), ticks / TICKS_PER_SECOND)
-
-    def discards_children(self, pid: int) -> bool:
-        """Whether `pid` ignores SIGCHLD: the CPU time of its ended children is then added to nobody's.
-
-        True also if there is no such process any more, or the system hides it.
-        """
-        try:
-            text = (self._root / str(pid) / "status").read_text()
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            return True
-        mask = next((line.split()[1] for line in text.splitlines() if line.startswith("SigIgn:")), "0")
-        return bool(int(mask, 16) >> (signal.SIGCHLD - 1) & 1)
-
-    def cpus(self) -> dict[int, CpuTimes]:
-        """The times of every CPU that is online, by its number. Raises OSError if they cannot be read."""
-        found = {}
-        for line in (self._root / "stat").read_text().splitlines():
-            name, *values = line.split()
-            if name.startswith("cpu") and name != "cpu":
-                # user nice system idle iowait irq softirq steal; guests' time is in user and nice already
-                times = [int(value) / TICKS_PER_SECOND for value in values[:8]]
-                found[int(name[3:])] = CpuTimes(times[3] + times[4], times[5] + times[6], times[7])
-        return found
 
 
 class ProcessTree:
@@ -180,11 +111,13 @@ class CpuAccount:
     intervals, and an actor pool that ends with the round costs the last of them. A worker that both
     starts and ends within one is never seen, and its time is others'.
 
+    Each interval is kept besides, for how it went over time: 400 bytes each.
+
     Args:
         roots: process ids; those that do not exist are passed over.
         proc: where it is read.
         affinity: gives the numbers of the CPUs; by default those that any of `roots` may run on.
-        clock: seconds, monotonic.
+        clock: seconds, monotonic: the executor's, which says when a round began.
         quota: how many CPUs' time a container grants; None if as much as there is. Where it is less than the
             CPUs have, others may use the rest without a loss to `roots`, and nothing is accounted.
     """
@@ -195,7 +128,7 @@ class CpuAccount:
         proc: ProcFs | None = None,
         *,
         affinity: Callable[[], set[int]] | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.perf_counter,
         quota: int | None = None,
     ) -> None:
         self._quota = quota
@@ -212,6 +145,8 @@ class CpuAccount:
         self._usable: set[int] = set()
         self._seconds = self._capacity = self._steal = 0.0
         self._accounted_seconds = self._accounted_capacity = self._others = 0.0
+        self._ours_over_time: list[Span] = []
+        self._others_over_time: list[Span] = []
         self.problem: str | None = None
         """Why nothing is accounted; None if it is."""
 
@@ -243,6 +178,12 @@ class CpuAccount:
             problem=self.problem,
         )
 
+    def over_time(self) -> CpuSpans:
+        """The same by interval; nothing where it broke off."""
+        if self.problem is not None:
+            return CpuSpans()
+        return CpuSpans(tuple(self._ours_over_time), tuple(self._others_over_time))
+
     def _sample(self) -> None:
         if not self._usable:
             self._usable = self._affinity()
@@ -255,24 +196,27 @@ class CpuAccount:
         ours, whole = self._tree.look()
         now, cpus = self._clock(), self._proc.cpus()
         if self._last is not None:
-            self._account(now - self._last[0], ours - self._last[1], self._last[2], cpus, whole)
+            self._account(self._last[0], now, ours - self._last[1], self._last[2], cpus, whole)
         self._last = (now, ours, cpus)
 
     def _account(
         self,
-        seconds: float,
+        begin: float,
+        end: float,
         ours: float,
         before: Mapping[int, CpuTimes],
         after: Mapping[int, CpuTimes],
         whole: bool,
     ) -> None:
         usable = self._usable & before.keys() & after.keys()
+        seconds = end - begin
         capacity = seconds * len(usable)
         steal = sum(after[cpu].steal - before[cpu].steal for cpu in usable)
         self._seconds += seconds
         self._capacity += capacity
         self._steal += steal
         if not whole or before.keys() != after.keys():
+            self._keep(begin, end, None, None)
             return  # or a CPU was put on or off meanwhile
         free = sum(
             after[cpu].idle - before[cpu].idle + after[cpu].interrupts - before[cpu].interrupts
@@ -281,7 +225,14 @@ class CpuAccount:
         self._accounted_seconds += seconds
         self._accounted_capacity += capacity
         # Not cut at 0 here: ticks that one interval lacks are in its neighbours.
-        self._others += capacity - free - steal - ours
+        others = capacity - free - steal - ours
+        self._others += others
+        if capacity > 0:
+            self._keep(begin, end, 100 * ours / capacity, 100 * others / capacity)
+
+    def _keep(self, begin: float, end: float, ours: float | None, others: float | None) -> None:
+        self._ours_over_time.append(Span(begin, end, ours))
+        self._others_over_time.append(Span(begin, end, others))
 
 
 def _affinity(roots: Iterable[int]) -> set[int]:

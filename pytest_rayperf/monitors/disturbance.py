@@ -14,6 +14,7 @@ from pytest_rayperf.monitors.disturbance_limits import DEFAULT_LIMITS, Limits, R
 from pytest_rayperf.monitors.gpu_load import GpuWatch
 from pytest_rayperf.monitors.pressure import PressureWatch
 from pytest_rayperf.monitors.sampler import Sampler
+from pytest_rayperf.monitors.utilization import CpuSpans
 
 INTERVAL_S = 0.4
 """The shortest: a sample reads each process of the cluster and the list of all, 1.5 ms of CPU with 15 of the
@@ -114,6 +115,10 @@ class DisturbanceMonitor:
         if self._sampler.problem is not None:
             return (f"disturbances: {self._sampler.problem}",)
         return () if self._reading is None else unseen_of(self._reading)
+
+    def over_time(self) -> CpuSpans:
+        """How the CPUs were used in the last block; nothing where that was not measured."""
+        return CpuSpans() if self._cpu is None or self.reading is None else self._cpu.over_time()
 
     def summary(self) -> Mapping[str, float | None]:
         """The figures of the last block; None where something was not measured, or there was no block.

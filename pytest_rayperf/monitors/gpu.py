@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import TracebackType
 from typing import Any
 
 from pytest_rayperf.monitors.sampler import DEFAULT_INTERVAL_S, Sampler
+from pytest_rayperf.monitors.utilization import Span, Spans
 
 # NVML itself is a module of functions without types; a fake one stands in for it in tests.
 _Nvml = Any
 _Handle = Any
+
+_UNKNOWN = "unknown GPU"
 
 _READINGS: Mapping[str, Callable[[_Nvml, _Handle], float]] = {
     "utilization": lambda nvml, card: nvml.nvmlDeviceGetUtilizationRates(card).gpu,
@@ -62,6 +67,8 @@ class GpuDevice:
     _handle: _Handle = field(default=None, repr=False, compare=False)
     _series: dict[str, _Series] = field(default_factory=dict, repr=False, compare=False)
     _untold: set[str] = field(default_factory=set, repr=False, compare=False)
+    _at: list[tuple[float, float]] = field(default_factory=list, repr=False, compare=False)
+    """When its utilization was read (seconds), and what it was."""
 
     @property
     def utilization_mean(self) -> float | None:
@@ -109,7 +116,8 @@ class GpuMonitor:
     """Samples every NVIDIA GPU of the machine, by hand: `with gpu_monitor as m: ...; m.summary()`.
 
     NVML is read every `interval_s` seconds. It tells of whole cards: another process on one of them shows
-    too. `nvml` stands in for the module pynvml, and `sampler` makes the sampler; both are for tests.
+    too. `nvml` stands in for the module pynvml, and `sampler` makes the sampler; both are for tests. `clock`
+    gives seconds, monotonic: the executor's, which says when a round began.
 
     A figure that a card does not support is None for that card only. A card that is lost meanwhile keeps
     the figures it had, and `problem` says which one it was. Raises ValueError if `interval_s` is not
@@ -122,7 +130,9 @@ class GpuMonitor:
         nvml: _Nvml | None = None,
         *,
         sampler: Callable[..., Sampler] = Sampler,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        self._clock = clock
         self._given = nvml
         self._nvml: _Nvml | None = None
         # NVML's errors are handled card by card, so that one card cannot silence the others.
@@ -205,6 +215,22 @@ class GpuMonitor:
             "sampler_cpu_seconds": self._sampler.cpu_seconds if sampled else None,
         }
 
+    def over_time(self) -> Mapping[str, Spans]:
+        """Percent of the time in which a kernel ran, in the last block, by card: "0 NVIDIA H100 80GB HBM3".
+
+        Each reading stands for the time since the one before it, so the first one stands for none: what NVML
+        tells is a mean over the last sixth of a second to the last second, by card. A card is not here if it
+        does not tell; the figures of one that was lost end there.
+        """
+        devices = [] if self._sampler.problem is not None else self.devices
+        return {
+            f"{device.index} {device.name or _UNKNOWN}": tuple(
+                Span(before, now, percent) for (before, _), (now, percent) in pairwise(device._at)
+            )
+            for device in devices
+            if "utilization" not in device._untold and len(device._at) > 1
+        }
+
     def _open(self) -> None:
         self._looked = True
         self._count = None
@@ -254,6 +280,8 @@ class GpuMonitor:
             device.problem = f"{device.problem}; {reason}" if device.problem else reason
         else:
             device._series.setdefault(figure, _Series()).add(float(value))
+            if figure == "utilization":
+                device._at.append((self._clock(), float(value)))
 
 
 def gpu_inventory(nvml: _Nvml | None = None) -> GpuInventory:
@@ -262,7 +290,7 @@ def gpu_inventory(nvml: _Nvml | None = None) -> GpuInventory:
     A card that does not tell its name is called "unknown GPU". `nvml` stands in for pynvml in tests.
     """
     monitor = GpuMonitor(nvml=nvml)
-    names = tuple(device.name or "unknown GPU" for device in monitor.devices) if monitor.available else ()
+    names = tuple(device.name or _UNKNOWN for device in monitor.devices) if monitor.available else ()
     return GpuInventory(names, monitor.problem)
 
 

@@ -67,7 +67,15 @@ def test_the_operators_figures_are_what_the_functions_counted(pytester: pytest.P
     pytester.makepyfile(
         PIPELINE
         + """
+    import os
+    import sys
+
+    import pytest
+
+    from pytest_rayperf.environment import usable_cores
+
     def test_figures(rayperf):
+        used = []
         for round_ in rayperf(pipeline, expected_rows=400).rounds:
             read, multiply, last = round_.operators
             assert [o.name for o in round_.operators] == [
@@ -93,6 +101,17 @@ def test_the_operators_figures_are_what_the_functions_counted(pytester: pytest.P
             assert round_.metric("worker_cpu_seconds") > 0
             assert round_.metric("total_worker_memory") >= round_.peak_worker_memory
             assert round_.metric("driver_cpu_seconds") >= round_.metric("sampler_cpu_seconds") > 0
+            busy = round_.utilization
+            if busy is not None:
+                used += [p for p in busy.cpu if p is not None]
+                assert list(busy.seconds) == sorted(set(busy.seconds))
+                assert 0 < busy.seconds[0] <= busy.seconds[-1] == pytest.approx(round_.wall_seconds)
+                for points in (busy.cpu, busy.others, *busy.gpus.values()):
+                    assert len(points) == len(busy.seconds) <= 120
+                    assert all(p is None or 0 <= p <= 100 for p in points)
+        if sys.platform == "linux" and usable_cores() == len(os.sched_getaffinity(0)):
+            # Not known of every round: where a worker ended, of the last one's pool or of this one's.
+            assert max(used) > 0
     """
     )
     run(pytester).assert_outcomes(passed=1)

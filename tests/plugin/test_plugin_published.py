@@ -32,9 +32,9 @@ def test_all_of_them_of_a_run_that_fails(project):
     assert "1 of 1 slower" in read(project, "run.html")
     for name in ("run.md", "run.html"):
         assert "MapBatches" in read(project, name)
-    assert sorted(p.name for p in project.path.iterdir() if p.name.startswith((".rayperf", "run."))) == sorted(
-        FILES
-    )
+    assert sorted(
+        p.name for p in project.path.iterdir() if p.name.startswith((".rayperf", "run."))
+    ) == sorted(FILES)
 
 
 def test_all_of_them_of_a_run_that_was_interrupted(project):
@@ -75,13 +75,16 @@ def test_without_rayperf_the_step_summary_is_left_alone(project, monkeypatch):
 def test_a_report_that_cannot_be_written_fails_the_run_and_no_other_report(project):
     project.tests()
     (project.path / "out").mkdir()
-    project.tests(name="test_removes", text="""
+    project.tests(
+        name="test_removes",
+        text="""
         import shutil
 
         def test_it(rayperf):
             shutil.rmtree("out")
             rayperf(lambda: {})
-    """)
+    """,
+    )
     result = project.measure("--rayperf-markdown=out/run.md", "--rayperf-json=run.json")
     assert result.ret == pytest.ExitCode.INTERNAL_ERROR
     assert "run.md: cannot be written (No such file or directory)" in result.stdout.str()
@@ -107,7 +110,9 @@ def test_a_price(project, find_line):
     for benchmark in (bad, fix):
         throughput = benchmark["metrics"]["throughput"]
         assert benchmark["cost"]["usd_per_million_rows"] == pytest.approx(1000 / throughput["median"])
-        assert benchmark["cost"]["ci"] == pytest.approx([1000 / throughput["ci"][1], 1000 / throughput["ci"][0]])
+        assert benchmark["cost"]["ci"] == pytest.approx(
+            [1000 / throughput["ci"][1], 1000 / throughput["ci"][0]]
+        )
     assert bad["saving"] is None
     assert fix["saving"]["share"] == pytest.approx(0.5, abs=0.02)
     low, high = fix["saving"]["share_ci"]

@@ -150,26 +150,6 @@ def test_collecting_only_measures_nothing(project):
     assert not (project.path / "run.json").exists()
 
 
-def test_progress_is_told_but_not_when_quiet(project):
-    project.tests()
-    lines = project.measure().stdout.lines
-    assert "rayperf: pipe, warm-up" in lines
-    assert "rayperf: pipe, round 1 of 3 to 20" in lines
-    assert any(line.startswith("rayperf: pipe, round 3 of 3 to 20: 3") for line in lines)
-    quiet = project.measure("-q").stdout
-    assert not [line for line in quiet.lines if line.startswith("rayperf: ")]
-    assert "= rayperf =" in quiet.str()  # the table is the result, not progress
-
-
-@pytest.mark.parametrize("arguments", [("-s",), ("-p", "no:terminal"), ("-p", "no:capture")])
-def test_progress_does_without_its_neighbours(project, arguments):
-    project.tests()
-    result = project.run_apart("--rayperf", *arguments)
-    assert result.ret == 0
-    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
-    assert project.rounds == 4
-
-
 def test_worker_processes_are_refused(project):
     project.tests()
     result = project.run_apart("--rayperf", "-n", "2")

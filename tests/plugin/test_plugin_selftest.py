@@ -238,7 +238,7 @@ def test_does_nothing_without_the_switch(project):
 def test_progress_is_shown(project, tested):
     result, _ = tested("--rayperf-max-rounds=6")
     text = result.stdout.str()
-    assert "rayperf: pipe plain, round 1 of 6" in text
-    assert "rayperf: pipe CPU, round 1 of 6" in text
-    assert "rayperf: pipe trial of waiting, round 1 of 1" in text
+    assert "rayperf: [1/1] pipe plain, round 1 of 6" in text
+    assert "rayperf: [1/1] pipe CPU, round 1 of 6" in text
+    assert "rayperf: [1/1] pipe trial of waiting, round 1 of 1" in text
     assert "playing the gate" in text

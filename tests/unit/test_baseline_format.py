@@ -19,7 +19,7 @@ from pytest_rayperf.baseline_format import (
     to_json,
 )
 from pytest_rayperf.errors import BaselineError, ConfigurationError
-from pytest_rayperf.results import Environment, Operator, Probe, Round, Subject
+from pytest_rayperf.results import Environment, Operator, Probe, Round, Subject, Utilization
 from pytest_rayperf.work.counts import OperatorWork, Work
 
 MEND = "restore it from git, or delete it and record it anew with --rayperf-update-baselines"
@@ -200,6 +200,10 @@ class TestText:
         """A file that an older version wrote does not change where a session is added to it."""
         assert "figures" not in round_to_json(make_round())
         assert round_to_json(make_round(figures={"tasks": 7.0}))["figures"] == {"tasks": 7.0}
+
+    def test_how_busy_the_machine_was_is_not_there(self):
+        busy = replace(make_round(), utilization=Utilization((1.0,), (50.0,), (2.0,), {"0 T4": (80.0,)}))
+        assert round_to_json(busy) == round_to_json(make_round())
 
     def test_work_is_there_where_it_was_counted(self):
         work = Work((OperatorWork("Map", 4, {}, {"flops": 8}, {"f": 4}),), {"ray": "2.60"}, ("x",))

@@ -13,7 +13,9 @@ from builders import LIGHT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_rayperf.monitors.cpu_account import CpuAccount, CpuTimes, ProcessTimes, ProcessTree, ProcFs
+from pytest_rayperf.monitors.cpu_account import CpuAccount, ProcessTree
+from pytest_rayperf.monitors.proc import CpuTimes, ProcessTimes, ProcFs
+from pytest_rayperf.monitors.utilization import CpuSpans, Span
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="accounts are kept on Linux only")
 
@@ -379,6 +381,48 @@ class TestAccount:
         shares = counted.shares()
         assert shares.problem == "PermissionError: masked"
         assert (shares.others, shares.steal) == (None, None)
+
+    def test_over_time_each_interval_by_itself(self):
+        made = machine()
+        made.start(210, RAYLET)
+        counted = account(made)
+        counted.sample()
+        began = made.now
+        made.work(ROOT, 0.5)
+        made.work(OTHER, 0.25)
+        made.pass_time(1, busy=0.75)
+        counted.sample()
+        made.work(210, 2)
+        made.end(210)  # with what it used: the interval is not known, and is not idle
+        made.pass_time(1, busy=2)
+        counted.sample()
+        made.work(ROOT, 1)
+        made.pass_time(0.5, busy=1)
+        counted.sample()
+        ends = [(began, began + 1), (began + 1, began + 2), (began + 2, began + 2.5)]
+        assert counted.over_time() == CpuSpans(
+            tuple(Span(*both, p) for both, p in zip(ends, [25, None, 100], strict=True)),
+            tuple(Span(*both, pytest.approx(p)) for both, p in zip(ends, [12.5, None, 0], strict=True)),
+        )
+        counted.start()
+        assert counted.over_time() == CpuSpans()
+
+    def test_over_time_nothing_is_left_of_an_account_that_broke_off(self):
+        made = machine()
+        counted = account(made)
+        for _ in range(2):
+            counted.sample()
+            made.pass_time(1, busy=0)
+        assert counted.over_time() != CpuSpans()
+        made.broken = PermissionError("masked")
+        counted.sample()
+        assert counted.over_time() == CpuSpans()
+
+    def test_two_samples_at_one_time_are_no_interval(self):
+        counted = account(machine())
+        counted.sample()
+        counted.sample()
+        assert counted.over_time() == CpuSpans()
 
     def test_starts_from_nothing(self):
         made = machine()

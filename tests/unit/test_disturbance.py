@@ -26,10 +26,12 @@ from pytest_rayperf.monitors.gpu_load import GpuReading
 from pytest_rayperf.monitors.pressure import Pressure
 from pytest_rayperf.monitors.protocol import Monitor
 from pytest_rayperf.monitors.sampler import Sampler
+from pytest_rayperf.monitors.utilization import CpuSpans, Span
 
 MIB = 1024**2
 QUIET_CPU = CpuShares(others=0.02, steal=0.0, seconds=5.0, accounted_seconds=4.8)
 QUIET = Reading(cpu=QUIET_CPU, pressure=Pressure(0.4, 0.0, 0.3, 0.6, 0.0))
+SPANS = CpuSpans((Span(0.0, 1.0, 50.0),), (Span(0.0, 1.0, 2.0),))
 FIGURES = {
     "others_cpu_share",
     "steal_share",
@@ -231,6 +233,9 @@ class FakeCpu:
     def shares(self):
         return self._shares
 
+    def over_time(self):
+        return SPANS
+
 
 class FakePressure(FakeCpu):
     def __init__(self, found):
@@ -298,12 +303,14 @@ class TestMonitor:
         assert parts["gpus"].calls == ["start", "sample", "sample", "sample", "stop"]
         assert parts["gpus"].ours == [{1}]
         assert watching.reasons() == ("GPU 1 was throttled: power brake (75 % of samples); limit 10 %",)
+        assert watching.over_time() == SPANS
         assert watching.unseen() == ()
 
     def test_says_nothing_before_the_first_block(self):
         watching, _, _ = monitor()
         assert watching.summary() == dict.fromkeys(FIGURES, None)
         assert (watching.reasons(), watching.unseen(), watching.reading) == ((), (), None)
+        assert watching.over_time() == CpuSpans()
 
     def test_where_cpus_are_not_accounted_the_rest_is_there(self):
         watching, _, parts = monitor(shares=None)
@@ -312,6 +319,7 @@ class TestMonitor:
         assert watching.summary()["others_cpu_share"] is None
         assert watching.summary()["steal_share"] is None
         assert watching.summary()["cpu_accounted_share"] is None
+        assert watching.over_time() == CpuSpans()
         assert watching.summary()["memory_available_share"] == 0.6
         assert parts["gpus"].ours == [None]
         assert len(watching.unseen()) == 1
@@ -365,6 +373,7 @@ class TestMonitor:
         assert not watching.available
         assert "unexpected error" in watching.problem
         assert watching.summary() == dict.fromkeys(FIGURES, None)
+        assert watching.over_time() == CpuSpans()
         assert watching.reasons() == ()
         (sentence,) = watching.unseen()
         assert "unexpected error" in sentence

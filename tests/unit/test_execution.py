@@ -9,6 +9,8 @@ import pytest
 from pytest_rayperf.counters import CountsLostError, Taken
 from pytest_rayperf.execution import RayExecutor, _start_apart
 from pytest_rayperf.measurement import Spoiled
+from pytest_rayperf.monitors.utilization import CpuSpans, Span
+from pytest_rayperf.results import Utilization
 from pytest_rayperf.watch import Watch
 
 
@@ -43,6 +45,9 @@ class Monitor:
 
     def summary(self):
         return {"peak_worker_memory": None, **self.figures}
+
+    def over_time(self):
+        return CpuSpans()
 
 
 @pytest.mark.parametrize("is_idle", [True, False])
@@ -115,6 +120,22 @@ def test_figures_are_those_that_are_reported(executor_on):
         "total_worker_memory": 100,
         "sampler_cpu_seconds": 0.75,
     }
+
+
+def test_how_busy_the_machine_was_is_the_round_s(executor_on):
+    """From the call of the pipeline (0 by this clock) to its last row (1), by the clock of the monitors."""
+    cpus, card = Monitor(), Monitor()
+    cpus.over_time = lambda: CpuSpans((Span(-0.1, 0.6, 50.0), Span(0.6, 1.2, 100.0)), (Span(-0.1, 0.6, 3.0),))
+    card.over_time = lambda: {"0 T4": (Span(-0.2, 1.4, 80.0),)}
+    executor, _ = executor_on(True, disturbance=cpus, gpu=card)
+    assert run(executor).round.utilization == Utilization(
+        (0.6, 1.0), (50.0, 100.0), (pytest.approx(3.0), None), {"0 T4": (80.0, pytest.approx(80.0))}
+    )
+
+
+def test_what_nobody_watched_was_not_idle(executor_on):
+    assert run(executor_on(True)[0]).round.utilization is None
+    assert run(executor_on(True, disturbance=Monitor())[0]).round.utilization is None
 
 
 def test_energy(executor_on):

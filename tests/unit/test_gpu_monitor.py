@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import sys
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import pytest
 from pytest_rayperf.monitors.gpu import GpuMonitor, gpu_inventory
 from pytest_rayperf.monitors.protocol import Monitor
 from pytest_rayperf.monitors.sampler import Sampler
+from pytest_rayperf.monitors.utilization import Span
 
 FIGURES = {
     "gpu_count",
@@ -137,7 +139,8 @@ def monitor(nvml, samples=2):
         turns = iter([False] * (samples - 2) + [True])
         return Sampler(sample, interval_s, errors, wait=lambda seconds: next(turns))
 
-    return GpuMonitor(nvml=nvml, sampler=sampler)
+    # A second passes with each reading of the clock, which each card's utilization has one of.
+    return GpuMonitor(nvml=nvml, sampler=sampler, clock=itertools.count(10.0).__next__)
 
 
 def sampled(nvml, samples=2):
@@ -241,6 +244,34 @@ def test_figures_of_two_cards():
     assert first.throttled == pytest.approx(2 / 3)
     assert second.power_mean == 50
     assert second.throttled == 0
+
+
+def test_utilization_over_time():
+    one = card(utilization=[90, 0, 80, 100])
+    two = card(
+        name=[FakeNvml.NVMLError_NotSupported()], utilization=[7, FakeNvml.NVMLError_GpuIsLost("gone")]
+    )
+    silent = card(utilization=[50, FakeNvml.NVMLError_Unknown("try later"), 50])
+    nvml = FakeNvml(one)
+    m = sampled(nvml, samples=4)
+    # What was told first was of the time before.
+    assert m.over_time() == {
+        "0 NVIDIA H100 80GB HBM3": (Span(10, 11, 0), Span(11, 12, 80), Span(12, 13, 100))
+    }
+    assert sampled(FakeNvml(two), samples=3).over_time() == {}
+    assert sampled(FakeNvml(silent), samples=3).over_time() == {}
+    assert len(nvml.calls) == 1 + 4 * 6  # the name, and the six figures that are read anyway
+
+
+def test_utilization_of_two_cards_over_time():
+    lost = card(
+        name=[FakeNvml.NVMLError_NotSupported()], utilization=[1, 2, FakeNvml.NVMLError_GpuIsLost("")]
+    )
+    both = sampled(FakeNvml(card(), lost), samples=4).over_time()
+    assert {name: [span.percent for span in spans] for name, spans in both.items()} == {
+        "0 NVIDIA H100 80GB HBM3": [50, 50, 50],
+        "1 unknown GPU": [2],
+    }
 
 
 def test_a_measured_0_stays_a_0():
