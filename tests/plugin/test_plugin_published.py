@@ -1,4 +1,4 @@
-"""The reports that a run writes: Markdown, HTML, JSON beside each other; a price; the step's summary; JUnit."""
+"""The reports that a run writes: JSON, Markdown and HTML; a price; the step's summary; JUnit."""
 
 import json
 import xml.etree.ElementTree as ET
