@@ -62,7 +62,7 @@ def render(report: Report) -> str:
     unchanged_rows = space.take(f"{_row(report, each)}\n" for each in unchanged)
     shown = [*interesting[:worse_rows], *unchanged[:unchanged_rows]]
     explained = bad[:bad_details]
-    rest = rows[len(bad) :]
+    rest = [row for row in rows if row.status not in _BAD]
     explained += rest[: space.take(f"{folded(each)}\n\n" for each in rest)]
     said = [reason for reason in reasons[:worse_rows] if reason]
     parts = [
@@ -100,7 +100,9 @@ def _left_out(rows: Sequence[Row], shown: Sequence[Row], explained: Sequence[Row
     missing = Counter(each.status for each in rows) - Counter(each.status for each in shown)
     told = []
     if missing:
-        told.append(f"the rows of {', '.join(f'{count} {status}' for status, count in missing.items())}")
+        told.append(
+            f"the rows of {', '.join(f'{count} {name(status)}' for status, count in missing.items())}"
+        )
     if len(explained) < len(rows):
         told.append(f"the details of {len(rows) - len(explained)} of {len(rows)} benchmarks")
     if not told:
@@ -112,13 +114,13 @@ def _left_out(rows: Sequence[Row], shown: Sequence[Row], explained: Sequence[Row
 
 def _head(report: Report) -> list[str]:
     facts = [
-        phrases.counts(report),
+        phrases.counts(report, name),
         phrases.subject(report, name),
         f"environment {name(report['environment']['id'])}",
         f"{report['duration_s']:.0f} s",
         phrases.software(report, name),
     ]
-    return [f"## rayperf: {headline(report)}", "; ".join(filter(None, facts))]
+    return [f"## rayperf: {prose(headline(report))}", "; ".join(filter(None, facts))]
 
 
 def _columns(report: Report) -> list[str]:
@@ -139,7 +141,7 @@ def _row(report: Report, each: Row) -> str:
     ]
     if report["cost_per_hour_usd"] is not None:
         cells += [_written(each.cost), MISSING if saving is None else phrases.percent(saving)]
-    return row([*cells, f"**{each.status}**" if each.status in _BAD else each.status])
+    return row([*cells, f"**{each.status}**" if each.status in _BAD else name(each.status)])
 
 
 def _written(figure: Figure | None) -> str:
@@ -153,7 +155,7 @@ def _reasons(rows: Sequence[Row]) -> list[str]:
         alike = list(group)
         who = name(alike[0].title) if len(alike) == 1 else f"{len(alike)} tests"
         why = prose("; ".join(reasons).removeprefix(status).removeprefix(": "))
-        told = "" if status == "improved" else f"- {status}, {who}: {why}".removesuffix(": ")
+        told = "" if status == "improved" else f"- {prose(status)}, {who}: {why}".removesuffix(": ")
         found += [told, *[""] * (len(alike) - 1)]
     return found
 
@@ -181,7 +183,7 @@ def _ladder_rows(report: Report) -> Iterator[list[str]]:
         which = name(ladder["antipattern"])
         for rung in ladder["rungs"]:
             figure = phrases.step_figure(rung, ladder["metric"], name)
-            yield [which, name(rung["name"]), figure, phrases.rung_note(rung)]
+            yield [which, name(rung["name"]), figure, phrases.rung_note(rung, name)]
         yield [which, "in total", "", phrases.interval(ladder["total"]) or MISSING]
 
 
@@ -189,7 +191,7 @@ def _sweep_rows(report: Report) -> Iterator[list[str]]:
     for sweep in report["sweeps"]:
         for setting in sweep["settings"]:
             figure = phrases.step_figure(setting, sweep["metric"], name)
-            yield [name(sweep["name"]), name(setting["name"]), figure, phrases.setting_note(setting)]
+            yield [name(sweep["name"]), name(setting["name"]), figure, phrases.setting_note(setting, name)]
 
 
 def _end(report: Report) -> list[str]:
@@ -200,7 +202,7 @@ def _end(report: Report) -> list[str]:
             phrases.better_by(duel, hardware_of(report), name),
             MISSING if duel["floor"] is None else f"{duel['floor']:g}x",
             phrases.OUTPUTS[duel["outputs_equal"]],
-            "; ".join(filter(None, [duel["status"], prose(phrases.duel_reason(duel))])),
+            "; ".join(filter(None, [name(duel["status"]), prose(phrases.duel_reason(duel))])),
         ]
         for duel in report["duels"]
     ]

@@ -60,7 +60,7 @@ def _comparisons(comparisons: Sequence[Mapping[str, Any]]) -> str:
         rows.append(
             [
                 name(c["metric"]),
-                "; ".join([c["status"], *notes]),
+                "; ".join([name(c["status"]), *notes]),
                 figure(c["reference"], unit),
                 figure(c["current"], unit),
                 interval(c) or MISSING,
@@ -100,7 +100,7 @@ def _changes(attribution: Mapping[str, Any] | None) -> dict[str, str]:
     changes = dict.fromkeys(attribution["new"], "new")
     for change in attribution["operators"]:
         own = "" if change["own"] is None else f"{change['own']:+.0%}, "
-        changes[change["operator"]] = f"{change['kind']} {own}{change['share']:+.0%} of the whole"
+        changes[change["operator"]] = f"{name(change['kind'])} {own}{change['share']:+.0%} of the whole"
     return changes
 
 

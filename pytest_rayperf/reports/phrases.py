@@ -1,6 +1,7 @@
 """What the terminal and Markdown say in the same words: duels, rungs, final figures, savings, software.
 
-What others named goes through `Name`, which makes it harmless and short enough for where it stands.
+What others named goes through `Name`, which makes it harmless and short enough for where it stands; verdicts
+too, for a report may have been read from a file.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ _ALWAYS = ("ray", "torch")
 _MOST_CHANGES = 12
 
 
-def counts(report: Report) -> str:
+def counts(report: Report, name: Name) -> str:
     """`1 regressed, 2 unchanged`."""
-    return ", ".join(f"{n} {status}" for status, n in counts_of(report).items()) or "nothing measured"
+    return ", ".join(f"{n} {name(status)}" for status, n in counts_of(report).items()) or "nothing measured"
 
 
 def subject(report: Report, name: Name) -> str:
@@ -70,7 +71,7 @@ def software(report: Report, name: Name) -> str | None:
 
 def better_by(duel: Mapping[str, Any], hardware: str, name: Name) -> str:
     """`2.97x [2.70, 3.28] CPU/row`, and what the ratio leaves unsaid; `none left model_loads`."""
-    ratio, note = ratio_of(duel, duel["metric"]), duel_note(duel, hardware)
+    ratio, note = ratio_of(duel, duel["metric"]), name(duel_note(duel, hardware))
     metric = name(short(duel["metric"]))
     if ratio is not None:
         return f"{ratio.times()} {ratio.limits()} {metric}{f', {note}' if note else ''}"
@@ -93,17 +94,17 @@ def interval(found: Mapping[str, Any]) -> str:
     return f"{ratio:.2f}x [{limits[0]:.2f}, {limits[1]:.2f}]" if limits else f"{ratio:.2f}x"
 
 
-def rung_note(rung: Mapping[str, Any]) -> str:
+def rung_note(rung: Mapping[str, Any], name: Name) -> str:
     """How many times better than the rung above, or what else is to be said of the two."""
     none_left = "none left" if rung["status"] == "effect" else ""
-    note = "" if rung["status"] in ("first", "effect") else f", {rung['status']}"
+    note = "" if rung["status"] in ("first", "effect") else f", {name(rung['status'])}"
     return f"{interval(rung) or none_left}{note}".removeprefix(", ")
 
 
-def setting_note(setting: Mapping[str, Any]) -> str:
+def setting_note(setting: Mapping[str, Any], name: Name) -> str:
     """What part of the best setting's metric a setting reaches."""
-    found = interval(setting)
-    return f"{found} of the best, {setting['status']}" if found else str(setting["status"])
+    found, status = interval(setting), name(setting["status"])
+    return f"{found} of the best, {status}" if found else status
 
 
 def step_figure(step: Mapping[str, Any], metric: str, name: Name) -> str:

@@ -42,6 +42,8 @@ _GIVING_WAY = ((_BETTER, 12), (_AGAINST, 22), (_TEST, 14), (_AGAINST, 19), (_TES
 
 _BRIEFEST = 4
 
+_VERDICT = 12  # columns of the longest one
+
 _GAP = 2  # columns between two of tabulate's
 _INDENT = "  "
 _SAID = (
@@ -108,7 +110,7 @@ def _columns(report: Mapping[str, Any], rows: Sequence[Row], brief: int) -> dict
     if report.get("cost_per_hour_usd") is not None:
         costs = [MISSING if row.cost is None else number(row.cost.value) for row in rows]
         columns["USD/M\nrows"] = [(cost, "", "") for cost in costs]
-    return {**columns, "verdict": [(row.status, "", "") for row in rows]}
+    return {**columns, "verdict": [(shortened(row.status, _VERDICT), "", "") for row in rows]}
 
 
 def spread(figure: Figure | None, with_interval: bool = True) -> str:

@@ -85,7 +85,7 @@ def _ladders(report: Report) -> Iterator[Line]:
     for ladder in report["ladders"]:
         yield Line(f"{_INDENT}{_name(ladder['antipattern'])}:")
         steps = [
-            (rung["name"], phrases.step_figure(rung, ladder["metric"], _name), phrases.rung_note(rung))
+            (rung["name"], phrases.step_figure(rung, ladder["metric"], _name), phrases.rung_note(rung, _name))
             for rung in ladder["rungs"]
         ]
         yield from _steps([*steps, ("in total", "", phrases.interval(ladder["total"]) or MISSING)])
@@ -96,7 +96,11 @@ def _sweeps(report: Report) -> Iterator[Line]:
     for sweep in report["sweeps"]:
         yield from _lines(phrases.sweep_head(sweep, lambda text: shortened(text, COLUMNS)))
         steps = [
-            (step["name"], phrases.step_figure(step, sweep["metric"], _name), phrases.setting_note(step))
+            (
+                step["name"],
+                phrases.step_figure(step, sweep["metric"], _name),
+                phrases.setting_note(step, _name),
+            )
             for step in sweep["settings"]
         ]
         yield from _steps(steps, right=True)
@@ -147,7 +151,7 @@ def _closing(report: Report) -> Iterator[Line]:
     """Counts by verdict, and what they belong to: one line where that fits, and broken at `;` where not."""
     style: Style = STYLES.get(next(iter(counts_of(report)), ""), "")
     parts = [
-        phrases.counts(report),
+        phrases.counts(report, _name),
         phrases.subject(report, _name),
         f"environment {_name(report['environment']['id'], 80)}",
         f"{report['duration_s']:.0f} s",

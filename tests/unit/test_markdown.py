@@ -13,7 +13,7 @@ from builders import ENVIRONMENT, LIGHT, make_benchmark, make_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from reported import FULL, HOSTILE, full_round, full_run, report_of
+from reported import FULL, HOSTILE, full_round, full_run, report_of, with_verdicts
 
 from pytest_rayperf.reports import safe
 from pytest_rayperf.reports.markdown import LIMIT, render
@@ -359,6 +359,13 @@ class TestHostileNames:
             assert {len(row) for row in table.rows} <= {len(table.head)}
         assert len(found.tables[0].rows) == len(report["benchmarks"])
         assert len(render(report)) < LIMIT
+
+    @given(ANY)
+    @LIGHT
+    def test_nor_do_verdicts_of_a_file(self, text):
+        found = read(with_verdicts(FULL, text))
+        assert [len(row) for row in found.tables[0].rows] == [len(found.tables[0].head)] * 8
+        assert len(found.summaries) == 10
 
     @pytest.mark.parametrize(
         "text", [*HOSTILE, "- a", "1. a", "+ a", "===", "a\u2028b", "~~~", "\ud800", "---|---"]

@@ -13,7 +13,7 @@ import pytest
 from builders import ENVIRONMENT, LIGHT, make_benchmark, make_round, make_rounds, make_run
 from hypothesis import given
 from hypothesis import strategies as st
-from reported import FULL, HOSTILE, full_run, report_of
+from reported import FULL, HOSTILE, full_run, report_of, with_verdicts
 from wcwidth import wcswidth
 
 from pytest_rayperf.reasons import STALE
@@ -381,6 +381,13 @@ class TestWidth:
         assert not any("\n" in line for line in lines)
         if not re.search(r"[\\\u2060-\u206f]", name + metric + reason):
             assert "\\u206" not in "".join(lines)  # our own marks around what is right to left
+
+    @given(ANY)
+    @LIGHT
+    def test_of_verdicts_of_a_file(self, text):
+        lines = texts(with_verdicts(FULL, text))
+        assert max(widths(lines)) <= COLUMNS
+        assert min(widths(lines)) >= 0
 
     def test_a_path_stays_whole(self):
         path = Path("/".join(["deep"] * 40)) / "a.html"
