@@ -27,13 +27,14 @@ def lines_of(report: Report, accepted: Sequence[str] = ()) -> list[Line]:
         accepted: the baseline files that it wrote.
     """
     lines = table_lines(report)
+    price = report["cost_per_hour_usd"] or 0.0
     parts = {
         "duels": _duels(report),
         "ladder": _ladders(report),
         "sweeps": _sweeps(report),
         "profiles": _profiles(report),
         "from old to new": _final(report),
-        f"savings at {report['cost_per_hour_usd']} USD an hour": _savings(report),
+        f"savings at {price:g} USD an hour": _savings(report),
     }
     for title, found in parts.items():
         if section := _without_most(list(found)):
