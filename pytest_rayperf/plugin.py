@@ -58,6 +58,16 @@ _MARK = (
     "error. Tests that use the fixture rayperf need no mark."
 )
 
+_MARKUP: dict[str, dict[str, bool]] = {
+    "": {},
+    "bad": {"red": True},
+    "doubtful": {"yellow": True},
+    "good": {"green": True},
+    "faint": {"light": True},
+    "heading": {"bold": True},
+}
+"""Our styles as pytest's; whether there is colour is for pytest to say."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options."""
@@ -232,29 +242,12 @@ class _ActivePlugin:
 
 
 def _write_summary(terminal: pytest.TerminalReporter, resources: Resources) -> None:
-    from pytest_rayperf.reports import terminal as report
+    from pytest_rayperf.reports.json import report_on
+    from pytest_rayperf.reports.terminal import lines_of
 
-    run = resources.run()
     terminal.section("rayperf")
-    for line in report.table(run).splitlines():
-        terminal.write_line(line)
-    parts = (
-        ("duels", report.duel_lines(run)),
-        ("ladder", report.ladder_lines(run)),
-        ("sweeps", report.sweep_lines(run)),
-        ("profiles", report.profile_lines(run)),
-        ("verdicts", report.reasons(run)),
-    )
-    for title, lines in parts:
-        if lines:
-            terminal.write_line("")
-            terminal.write_line(f"{title}:")
-            for line in lines:
-                terminal.write_line(f"  {line}")
-    terminal.write_line("")
-    for name in resources.record().accepted:
-        terminal.write_line(f"baseline written: {name}")
-    terminal.write_line(report.closing(run))
+    for line in lines_of(report_on(resources.run()), resources.record().accepted):
+        terminal.write_line(line.text, **_MARKUP[line.style])
 
 
 def _write_selftests(terminal: pytest.TerminalReporter, resources: Resources) -> None:

@@ -1,203 +1,169 @@
-"""The comparison table and what stands around it, as strings."""
+"""What a run ends with on the terminal: the table, what else was measured, and a line that counts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from pytest_rayperf.reports.figures import metric_of, metrics_of, summary
-from pytest_rayperf.results import CPU_PER_ROW, METRICS, THROUGHPUT, Benchmark, Duel, Interval, Run
+from pytest_rayperf.reports import phrases, safe
+from pytest_rayperf.reports.json import Report
+from pytest_rayperf.reports.lines import COLUMNS, Line, Style, cut, shortened, width, wrapped
+from pytest_rayperf.reports.rows import MISSING, counts_of, hardware_of, rows_of
+from pytest_rayperf.reports.table import STYLES, table_lines
 
-if TYPE_CHECKING:
-    import pandas
+__all__ = ["Line", "lines_of"]
 
-_MISSING = "-"
+_MOST = 100
+"""So many lines has a section."""
 
-
-def frame(run: Run) -> pandas.DataFrame:
-    """One row a benchmark, in the order measured; texts as the table shows them."""
-    import pandas
-
-    rows = [_row(benchmark, _hardware(run)) for benchmark in run.benchmarks]
-    columns = [
-        "anti-pattern",
-        "variant",
-        "rows/s",
-        "CPU ms/row",
-        "vs baseline",
-        "fix is better by",
-        "verdict",
-    ]
-    made: pandas.DataFrame = pandas.DataFrame(rows, columns=columns)
-    return made
+_INDENT = "  "
 
 
-def _hardware(run: Run) -> str:
-    return "GPU" if run.environment.gpu_count else "CPU"
+def lines_of(report: Report, accepted: Sequence[str] = ()) -> list[Line]:
+    """The summary of a run.
+
+    Args:
+        report: on it.
+        accepted: the baseline files that it wrote.
+    """
+    lines = table_lines(report)
+    price = report["cost_per_hour_usd"] or 0.0
+    parts = {
+        "duels": _duels(report),
+        "ladder": _ladders(report),
+        "sweeps": _sweeps(report),
+        "profiles": _profiles(report),
+        "from old to new": _final(report),
+        f"savings at {price:g} USD an hour": _savings(report),
+    }
+    for title, found in parts.items():
+        if section := _without_most(list(found)):
+            lines += [Line(""), Line(f"{title}:", "heading"), *section]
+    lines.append(Line(""))
+    lines += [Line(f"baseline written: {safe.visible(name)}") for name in accepted]
+    return [*lines, *_closing(report)]
 
 
-def _row(benchmark: Benchmark, hardware: str) -> list[str]:
-    metrics = metrics_of(benchmark.rounds)
-    name = benchmark.antipattern or benchmark.id.rpartition("::")[2]
-    return [
-        name,
-        benchmark.variant or _MISSING,
-        _figure(metrics[THROUGHPUT.name], 1),
-        _figure(metrics[CPU_PER_ROW.name], 1000),
-        _ratio(benchmark),
-        _speed_up(benchmark.duel, hardware),
-        benchmark.verdict.status,
-    ]
+def _name(text: str, columns: int = 40) -> str:
+    """A name among other things."""
+    return shortened(text, columns)
 
 
-def _figure(metric: Mapping[str, object], scale: float) -> str:
-    median, limits = metric["median"], metric["ci"]
-    if not isinstance(median, float | int):
-        return _MISSING
-    text = f"{median * scale:.3g}"
-    if isinstance(limits, list):
-        text += f" [{limits[0] * scale:.3g}, {limits[1] * scale:.3g}]"
-    return text
+def _without_most(lines: list[Line]) -> list[Line]:
+    """A section of a readable length: of a very long one those lines first that something is wrong with."""
+    if len(lines) <= _MOST:
+        return lines
+    order = sorted(range(len(lines)), key=lambda index: lines[index].style == "")
+    shown = [lines[index] for index in sorted(order[:_MOST])]
+    return [*shown, Line(f"{_INDENT}and {len(lines) - _MOST} lines more", "faint")]
 
 
-def _ratio(benchmark: Benchmark) -> str:
-    verdict = benchmark.verdict
-    if verdict.ratio is None:
-        return _MISSING
-    limits = f" [{verdict.ci[0]:.2f}, {verdict.ci[1]:.2f}]" if verdict.ci else " exact"
-    return f"{verdict.ratio:.2f}x{limits} {_short(verdict.metric)}"
+def _lines(text: str, style: Style = "") -> Iterator[Line]:
+    return (Line(line, style) for line in wrapped(text, _INDENT, _INDENT * 2))
 
 
-def _short(metric: str | None) -> str:
-    return {CPU_PER_ROW.name: "CPU/row", THROUGHPUT.name: "rows/s"}.get(metric or "", metric or "")
-
-
-def _speed_up(duel: Duel | None, hardware: str) -> str:
-    if duel is None:
-        return _MISSING
-    on = f" on {hardware}" if duel.status == "no effect" else ""
-    note = "" if duel.status == "effect" else f", {duel.status}{on}"
-    ratio = duel.ratio
-    if ratio is None:
-        if duel.status == "effect":
-            return f"none left {_short(duel.metric)}"
-        return _MISSING if duel.status == "invalid" else f"{_MISSING} {_short(duel.metric)}{note}"
-    limits = "exact" if ratio.low == ratio.high else f"[{ratio.low:.2f}, {ratio.high:.2f}]"
-    return f"{ratio.ratio:.2f}x {limits} {_short(duel.metric)}{note}"
-
-
-def table(run: Run) -> str:
-    """The comparison table."""
-    import tabulate
-
-    return str(
-        tabulate.tabulate(
-            frame(run).to_dict("list"),
-            headers="keys",
-            tablefmt="simple",
-            disable_numparse=True,  # texts: "1.10x" is no number, and "12.30" must keep its zero
-        )
-    )
-
-
-def reasons(run: Run) -> list[str]:
-    """A line or more for each benchmark that is not simply unchanged, worst first."""
-    order = list(summary(run.benchmarks))
-    told = [b for b in run.benchmarks if b.verdict.status != "unchanged"]
-    told.sort(key=lambda benchmark: order.index(benchmark.verdict.status))
-    return [f"{_label(b)}: {line}" for b in told for line in _lines(b)]
-
-
-def _lines(benchmark: Benchmark) -> list[str]:
-    status, reason = benchmark.verdict.status, benchmark.verdict.reason
-    lines = reason.splitlines() or [""]
-    return lines if lines[0].startswith(status) else [f"{status}: {lines[0]}", *lines[1:]]
-
-
-def _label(benchmark: Benchmark) -> str:
-    name = benchmark.id.rpartition("::")[2]
-    variant = benchmark.variant
-    return f"{name} {variant}" if variant and f"{variant}]" not in name else name
-
-
-def duel_lines(run: Run) -> list[str]:
+def _duels(report: Report) -> Iterator[Line]:
     """A line for each metric in which a pair was compared."""
-    lines = []
-    for duel in run.duels:
-        floor = "" if duel.floor is None else f", floor {duel.floor:g}x"
-        equal = {True: "outputs equal", False: "outputs differ", None: "outputs not compared"}
-        told = duel.status == "no effect" and duel.ratio is not None
-        reason = f" ({duel.reason})" if duel.reason and not told else ""
-        lines.append(
-            f"{duel.antipattern}: fix better by {_speed_up(duel, _hardware(run))}{floor}; "
-            f"{equal[duel.outputs_equal]}{reason}"
+    hardware = hardware_of(report)
+    for duel in report["duels"]:
+        floor = "" if duel["floor"] is None else f", floor {duel['floor']:g}x"
+        reason = safe.visible(phrases.duel_reason(duel))
+        yield from _lines(
+            f"{_name(duel['antipattern'])}: fix better by {phrases.better_by(duel, hardware, _name)}{floor}; "
+            f"{phrases.OUTPUTS[duel['outputs_equal']]}{f' ({reason})' if reason else ''}",
+            _duel_style(duel),
         )
-    return lines
 
 
-def ladder_lines(run: Run) -> list[str]:
+def _duel_style(duel: Mapping[str, Any]) -> Style:
+    if duel["status"] in ("invalid", "below-floor"):
+        return "bad"
+    return "doubtful" if duel["status"] == "inconclusive" else ""
+
+
+def _ladders(report: Report) -> Iterator[Line]:
     """Of each ladder a line a rung: what was mended, the metric, how many times better than the one above."""
-    lines = []
-    for ladder in run.ladders:
-        lines.append(f"{ladder.name}:")
-        width = max(len("in total"), *(len(step.name) for step in ladder.steps))
-        for step in ladder.steps:
-            figure = _figure(metric_of(step.rounds, ladder.metric), 1)
-            none_left = "none left" if step.status == "effect" else ""
-            note = "" if step.status in ("first", "effect") else f", {step.status}"
-            better = f"{_interval(step.ratio) or none_left}{note}".removeprefix(", ")
-            lines.append(f"  {step.name:<{width}}  {figure} {_unit(ladder.metric)}  {better}".rstrip())
-        lines.append(f"  {'in total':<{width}}  {_interval(ladder.total) or _MISSING}")
-    return lines
+    for ladder in report["ladders"]:
+        yield Line(f"{_INDENT}{_name(ladder['antipattern'])}:")
+        steps = [
+            (rung["name"], phrases.step_figure(rung, ladder["metric"], _name), phrases.rung_note(rung, _name))
+            for rung in ladder["rungs"]
+        ]
+        yield from _steps([*steps, ("in total", "", phrases.interval(ladder["total"]) or MISSING)])
 
 
-def sweep_lines(run: Run) -> list[str]:
+def _sweeps(report: Report) -> Iterator[Line]:
     """Of each sweep the best setting and what cannot be told apart from it, then a line a setting."""
-    lines = []
-    for sweep in run.sweeps:
-        plateau = ", ".join(sweep.plateau)
-        beside = f"; not told apart from it: {plateau}" if plateau else ""
-        ended = f"; ended: {sweep.ended}" if sweep.ended else ""
-        lines.append(f"{sweep.name}: best at {sweep.best}{beside}{ended}")
-        width = max(len(step.name) for step in sweep.steps)
-        for step in sweep.steps:
-            figure = _figure(metric_of(step.rounds, sweep.metric), 1)
-            against = f"{_interval(step.ratio)} of the best, " if step.ratio else ""
-            lines.append(f"  {step.name:>{width}}  {figure} {_unit(sweep.metric)}  {against}{step.status}")
-    return lines
+    for sweep in report["sweeps"]:
+        yield from _lines(phrases.sweep_head(sweep, lambda text: shortened(text, COLUMNS)))
+        steps = [
+            (
+                step["name"],
+                phrases.step_figure(step, sweep["metric"], _name),
+                phrases.setting_note(step, _name),
+            )
+            for step in sweep["settings"]
+        ]
+        yield from _steps(steps, right=True)
 
 
-def profile_lines(run: Run) -> list[str]:
-    """Of each profiled benchmark its files, and what is missing."""
-    lines = []
-    for benchmark in run.benchmarks:
-        profile = benchmark.profile
-        if profile is not None:
-            label = _label(benchmark)
-            lines += [f"{label}: {udf}: {path}" for udf, path in profile.flame_graphs.items()]
-            if profile.timeline is not None:
-                lines.append(f"{label}: timeline: {profile.timeline}")
-            lines += [f"{label}: {problem}" for problem in profile.problems]
-    return lines
+def _steps(steps: Sequence[tuple[str, str, str]], right: bool = False) -> Iterator[Line]:
+    """Name, figure and note of each, the names in a column."""
+    names = [_name(name) for name, _, _ in steps]
+    widest = max(map(width, names), default=0)
+    for name, (_, figure, note) in zip(names, steps, strict=True):
+        space = " " * (widest - width(name))
+        padded = f"{space}{name}" if right else f"{name}{space}"
+        told = "  ".join(part for part in (padded, figure, note) if part)
+        yield Line(cut(f"{_INDENT * 2}{told}", COLUMNS))
 
 
-def _unit(metric: str) -> str:
-    return METRICS[metric].unit if metric in METRICS else metric
+def _profiles(report: Report) -> Iterator[Line]:
+    """Of each profiled benchmark its files, whose paths stay whole, and what is missing."""
+    for row in rows_of(report):
+        profile = row.benchmark.get("profile")
+        if profile is None:
+            continue
+        name = _name(row.title)
+        for udf, path in profile["flame_graphs"].items():
+            yield Line(f"{_INDENT}{name}: {_name(udf)}: {safe.visible(path)}")
+        if profile["timeline"] is not None:
+            yield Line(f"{_INDENT}{name}: timeline: {safe.visible(profile['timeline'])}")
+        for problem in profile["problems"]:
+            yield from _lines(f"{name}: {safe.visible(problem)}", "doubtful")
 
 
-def _interval(ratio: Interval | None) -> str:
-    return "" if ratio is None else f"{ratio.ratio:.2f}x [{ratio.low:.2f}, {ratio.high:.2f}]"
+def _final(report: Report) -> Iterator[Line]:
+    """What the ladder's mends brought in all."""
+    facts = phrases.final_facts(report, _name)
+    widest = max(map(len, facts), default=0)
+    for title, fact in facts.items():
+        lines = wrapped(f"{title:<{widest}}  {fact}", _INDENT, " " * (len(_INDENT) + widest + 2))
+        yield from map(Line, lines)
 
 
-def closing(run: Run) -> str:
-    """Counts by verdict, and what they belong to."""
-    counts = ", ".join(f"{count} {status}" for status, count in summary(run.benchmarks).items() if count)
-    data, model = run.data, run.model
-    subject = f"{data.get('name') or 'no images'}"
-    if data.get("images") is not None:
-        subject += f" ({data['images']} images)"
-    return (
-        f"{counts or 'nothing measured'}; profile {run.profile}, {subject}, "
-        f"model {model.get('name') or 'none'}; environment {run.environment.id}; "
-        f"{run.duration_s:.0f} s"
-    )
+def _savings(report: Report) -> Iterator[Line]:
+    """Of each fix what it saves of its anti-pattern's cost."""
+    for line in phrases.savings(report, [row.benchmark for row in rows_of(report)], _name):
+        yield from _lines(line)
+
+
+def _closing(report: Report) -> Iterator[Line]:
+    """Counts by verdict, and what they belong to: one line where that fits, and broken at `;` where not."""
+    style: Style = STYLES.get(next(iter(counts_of(report)), ""), "")
+    parts = [
+        phrases.counts(report, _name),
+        phrases.subject(report, _name),
+        f"environment {_name(report['environment']['id'], 80)}",
+        f"{report['duration_s']:.0f} s",
+        phrases.software(report, _name),
+    ]
+    line = ""
+    for part in filter(None, parts):
+        if line and width(line) + len("; ;") + width(part) > COLUMNS:
+            *whole, rest = wrapped(part, _INDENT, _INDENT)
+            yield from (Line(text, style) for text in [f"{line};", *whole])
+            line = rest
+        else:
+            line = f"{line}; {part}" if line else part
+    yield Line(line, style)

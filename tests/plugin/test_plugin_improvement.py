@@ -43,7 +43,8 @@ class TestFailOnImprovement:
         result = faster.measure(*arguments)
         assert result.ret == 0
         assert "1 improved" in result.stdout.str()
-        assert f"; {STALE}" in find_line(result.stdout.str(), r"improved: cpu_seconds_per_row")
+        find_line(result.stdout.str(), r"^test_pipe  .*0\.\d\dx 0\.\d\d-0\.\d\d CPU .* improved$")
+        assert find_line(result.stdout.str(), STALE) == f"  …; {STALE}"
 
     def test_a_counter_that_fell_fails_too(self, project, find_line):
         project.tests()

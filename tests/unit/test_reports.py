@@ -5,9 +5,9 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import golden
 import pytest
 from builders import (
-    ENVIRONMENT,
     LIGHT,
     SUBJECT,
     make_benchmark,
@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 
 from pytest_rayperf.policy import Policy
 from pytest_rayperf.reports import json as json_report
-from pytest_rayperf.reports import terminal
 from pytest_rayperf.results import (
     METRICS,
     STATUSES,
@@ -92,10 +91,6 @@ def rendered(run):
 
 def report(*benchmarks, **more):
     return json.loads(rendered(make_run(benchmarks, **more)))
-
-
-def lines_of(run):
-    return terminal.table(run).splitlines()
 
 
 class TestJsonKeys:
@@ -214,10 +209,6 @@ class TestJsonValues:
             "timeline": None,
             "problems": ["no timeline: Ray has no events"],
         }
-        assert terminal.profile_lines(run) == [
-            "test_model_loading[fix]: Classifier: rayperf-profiles/a-Classifier.html",
-            "test_model_loading[fix]: no timeline: Ray has no events",
-        ]
 
     def test_rounds_that_something_disturbed(self):
         rounds = [make_round(), make_round(disturbed="others used 38 %")]
@@ -352,253 +343,6 @@ class TestJsonMissing:
         assert benchmark["verdict"]["reason"] == reason
 
 
-class TestTable:
-    def test_columns(self):
-        assert list(terminal.frame(make_run()).columns) == [
-            "anti-pattern",
-            "variant",
-            "rows/s",
-            "CPU ms/row",
-            "vs baseline",
-            "fix is better by",
-            "verdict",
-        ]
-
-    def test_holds_the_numbers_of_the_json(self):
-        rounds = [make_round(r, c) for r, c in ((38.1, 0.021), (40.3, 0.0223), (43.9, 0.0254))]
-        run = make_run([make_benchmark(REGRESSED, rounds, duel=DUEL)], [DUEL])
-        data = json.loads(rendered(run))
-        (benchmark,) = data["benchmarks"]
-        (row,) = terminal.frame(run).to_dict("records")
-        speed, cpu = (benchmark["metrics"][name] for name in ("throughput", "cpu_seconds_per_row"))
-        low, high = speed["ci"]
-        assert row["rows/s"] == f"{speed['median']:.3g} [{low:.3g}, {high:.3g}]"
-        low, high = cpu["ci"]
-        assert row["CPU ms/row"] == f"{1000 * cpu['median']:.3g} [{1000 * low:.3g}, {1000 * high:.3g}]"
-        assert row["vs baseline"] == "0.80x [0.77, 0.83] rows/s"
-        assert row["fix is better by"] == "5.20x [4.80, 5.60] rows/s"
-        assert row["verdict"] == benchmark["verdict"]["status"]
-        text = terminal.table(run)
-        assert all(cell in text for cell in row.values())
-
-    def test_numbers_keep_their_zeros(self):
-        run = make_run([make_benchmark(verdict("improved", ratio=1.5, ci=(1.2, 1.9), metric="throughput"))])
-        assert "1.50x [1.20, 1.90] rows/s" in terminal.table(run)
-
-    def test_missing_is_a_dash(self):
-        bare = make_benchmark(verdict("no-baseline"), [make_round(cpu=None)], antipattern=None, variant=None)
-        (row,) = terminal.frame(make_run([bare])).to_dict("records")
-        assert row["anti-pattern"] == "test_model_loading[fix]"
-        assert row["rows/s"] == "40"
-        assert {row[name] for name in ("variant", "CPU ms/row", "vs baseline", "fix is better by")} == {"-"}
-
-    def test_no_rounds(self):
-        (row,) = terminal.frame(make_run([make_benchmark(verdict("invalid"), ())])).to_dict("records")
-        assert (row["rows/s"], row["verdict"]) == ("-", "invalid")
-
-    @pytest.mark.parametrize(
-        ("found", "cell"),
-        [
-            ({"metric": "model_loads", "ratio": 2.0}, "2.00x exact model_loads"),
-            ({"metric": "cpu_seconds_per_row", "ratio": 1.2, "ci": (1.1, 1.3)}, "1.20x [1.10, 1.30] CPU/row"),
-            ({"metric": "throughput", "threshold": 100.0}, "-"),
-        ],
-    )
-    def test_against_the_baseline(self, found, cell):
-        (row,) = terminal.frame(make_run([make_benchmark(verdict("regressed", **found))])).to_dict("records")
-        assert row["vs baseline"] == cell
-
-    @pytest.mark.parametrize(
-        ("duel", "cell"),
-        [
-            (DUEL, "5.20x [4.80, 5.60] rows/s"),
-            (Duel("model_loading", "loads", Interval(8, 8, 8), None, True, "effect"), "8.00x exact loads"),
-            (
-                Duel("model_loading", "loads", Interval(1, 1, 1), None, True, "no effect"),
-                "1.00x exact loads, no effect on CPU",
-            ),
-            (Duel("model_loading", "loads", None, None, True, "effect"), "none left loads"),
-            (Duel("model_loading", "loads", None, None, True, "no effect"), "- loads, no effect on CPU"),
-            (Duel("model_loading", "loads", None, None, True, "reversed"), "- loads, reversed"),
-            (Duel("model_loading", "loads", None, None, True, "invalid"), "-"),
-            (None, "-"),
-        ],
-    )
-    def test_the_duel_stands_with_its_fix(self, duel, cell):
-        run = make_run([make_benchmark(variant="antipattern"), make_benchmark(duel=duel)])
-        assert list(terminal.frame(run)["fix is better by"]) == ["-", cell]
-
-    def test_no_effect_is_said_of_the_hardware(self):
-        duel = Duel("m", "throughput", Interval(1.05, 1.0, 1.1), None, True, "no effect", "no effect")
-        on_gpu = replace(ENVIRONMENT, gpu_count=1, gpu_model="H100")
-        run = make_run([make_benchmark(duel=duel)], [duel], environment=on_gpu)
-        assert list(terminal.frame(run)["fix is better by"]) == [
-            "1.05x [1.00, 1.10] rows/s, no effect on GPU"
-        ]
-        assert terminal.duel_lines(run)[0].endswith("rows/s, no effect on GPU; outputs equal")
-
-    def test_a_duel_of_another_file_by_the_same_name_is_not_taken(self):
-        run = make_run([make_benchmark(antipattern="model_loading")], [DUEL])
-        assert list(terminal.frame(run)["fix is better by"]) == ["-"]
-
-    def test_one_row_a_benchmark_in_order(self):
-        run = make_run([make_benchmark(antipattern=name) for name in ("b", "a", "c")])
-        assert list(terminal.frame(run)["anti-pattern"]) == ["b", "a", "c"]
-        assert len(lines_of(run)) == 2 + 3
-
-    def test_nothing_measured(self):
-        assert "anti-pattern" in terminal.table(make_run())
-
-    @pytest.mark.parametrize(
-        "name",
-        [
-            "a|b",
-            "1e5",
-            "007",
-            "nan",
-            "<b>",
-            "ünïcode",
-            "日本",
-            "%s {x}",
-            "\\n",
-            "",
-            " ",
-            "[red]",
-            "None",
-            "a" * 300,
-        ],
-    )
-    def test_a_hostile_name_is_one_line(self, name):
-        run = make_run([make_benchmark(antipattern=name or None, id=f"t.py::{name}"), make_benchmark()])
-        lines = lines_of(run)
-        assert len(lines) == 4
-        assert lines[2].startswith(name.strip())
-        assert lines[2].endswith("unchanged")
-
-
-class TestReasons:
-    def test_a_line_each_worst_first(self):
-        benchmarks = [make_benchmark(verdict(status), id=f"t.py::{status}") for status in reversed(STATUSES)]
-        lines = terminal.reasons(make_run(benchmarks))
-        assert [line.split(": ")[1] for line in lines] == [s for s in STATUSES if s != "unchanged"]
-
-    def test_a_line_a_metric(self):
-        lines = terminal.reasons(make_run([make_benchmark(REGRESSED)]))
-        assert lines == [
-            "test_model_loading[fix]: regressed: throughput 41.2 -> 33 rows/s",
-            "test_model_loading[fix]: regressed: cpu_seconds_per_row 1 -> 2 s",
-        ]
-
-    @pytest.mark.parametrize(
-        ("reason", "line"), [("gone", "invalid: gone"), ("invalid: gone", "invalid: gone"), ("", "invalid: ")]
-    )
-    def test_the_status_is_said_once(self, reason, line):
-        run = make_run([make_benchmark(Verdict("invalid", reason), id="t.py::test_a", variant=None)])
-        assert terminal.reasons(run) == [f"test_a: {line}"]
-
-    def test_the_variant_is_said_once(self):
-        found = [
-            make_benchmark(verdict("invalid"), id=id)
-            for id in ("t.py::test_a", "t.py::test_a[fix]", "t.py::test_a[2-fix]")
-        ]
-        labels = [line.split(": ")[0] for line in terminal.reasons(make_run(found))]
-        assert labels == ["test_a fix", "test_a[fix]", "test_a[2-fix]"]
-
-    def test_nothing_to_tell(self):
-        assert terminal.reasons(make_run([make_benchmark()])) == []
-
-
-class TestDuelLines:
-    @pytest.mark.parametrize(
-        ("duel", "line"),
-        [
-            (DUEL, "model_loading: fix better by 5.20x [4.80, 5.60] rows/s, floor 2x; outputs equal"),
-            (
-                Duel("a", "loads", Interval(1, 1, 1), None, None, "no effect", "no effect in loads"),
-                "a: fix better by 1.00x exact loads, no effect on CPU; outputs not compared",
-            ),
-            (
-                Duel("a", "loads", None, 2.0, True, "effect", "loads does not happen in the fix at all"),
-                "a: fix better by none left loads, floor 2x; outputs equal "
-                "(loads does not happen in the fix at all)",
-            ),
-            (
-                Duel("a", "loads", None, None, True, "no effect", "no effect in loads: it is 0"),
-                "a: fix better by - loads, no effect on CPU; outputs equal (no effect in loads: it is 0)",
-            ),
-            (
-                Duel("a", "loads", None, None, False, "invalid", "the two variants' outputs differ"),
-                "a: fix better by -; outputs differ (the two variants' outputs differ)",
-            ),
-        ],
-    )
-    def test_a_line_each(self, duel, line):
-        assert terminal.duel_lines(make_run(duels=[duel])) == [line]
-
-
-class TestLadderLines:
-    def test_a_line_a_rung_in_order(self):
-        assert terminal.ladder_lines(make_run(ladders=[LADDER])) == [
-            "all_at_once:",
-            "  naive       10 [10, 10] rows/s",
-            "  pool        40 [40, 40] rows/s  4.00x [3.60, 4.40]",
-            "  batch size  40 [40, 40] rows/s  1.00x [0.95, 1.05], no effect",
-            "  in total    4.00x [3.50, 4.50]",
-        ]
-
-    def test_none_left_of_a_counter(self):
-        assert terminal.ladder_lines(make_run(ladders=[COUNTED])) == [
-            "counted:",
-            "  naive     8 model_loads",
-            "  pool      0 model_loads  none left",
-            "  in total  -",
-        ]
-
-    def test_a_rung_that_was_not_measured(self):
-        steps = (Step("a", make_rounds(cpu=None), None, "first"), Step("b", (), None, "invalid"))
-        ladder = Ladder("bare", "cpu_seconds_per_row", steps, None)
-        lines = terminal.ladder_lines(make_run(ladders=[ladder]))
-        assert lines[1:] == ["  a         - s", "  b         - s  invalid", "  in total  -"]
-
-    def test_several_are_told_apart(self):
-        other = replace(LADDER, name="another")
-        lines = terminal.ladder_lines(make_run(ladders=[LADDER, other]))
-        assert [line for line in lines if not line.startswith(" ")] == ["all_at_once:", "another:"]
-
-    def test_none(self):
-        assert terminal.ladder_lines(make_run()) == []
-
-
-class TestSweepLines:
-    def test_best_first_and_a_line_a_setting(self):
-        assert terminal.sweep_lines(make_run(sweeps=[SWEEP])) == [
-            "batch_size: best at 16; not told apart from it: 32; "
-            "ended: out of memory at 64: CUDA out of memory",
-            "   8  10 [10, 10] rows/s  0.25x [0.22, 0.28] of the best, worse",
-            "  16  40 [40, 40] rows/s  best",
-            "  32  39.6 [39.6, 39.6] rows/s  0.99x [0.90, 1.10] of the best, plateau",
-        ]
-
-    def test_neither_a_plateau_nor_an_end(self):
-        sweep = replace(SWEEP, plateau=(), ended="")
-        assert terminal.sweep_lines(make_run(sweeps=[sweep]))[0] == "batch_size: best at 16"
-
-    def test_in_a_counter(self):
-        sweep = Sweep("s", "model_loads", COUNTED.steps, "pool", ())
-        assert terminal.sweep_lines(make_run(sweeps=[sweep]))[1] == "  naive  8 model_loads  first"
-
-    def test_none(self):
-        assert terminal.sweep_lines(make_run()) == []
-
-
-class TestClosing:
-    def test_counts_and_subject(self):
-        run = make_run([make_benchmark(), make_benchmark(), make_benchmark(REGRESSED)])
-        assert terminal.closing(run) == (
-            "1 regressed, 2 unchanged; profile quick, synthetic (64 images), model mobilenet_v3_small; "
-            "environment cpu-2; 12 s"
-        )
-
-    def test_nothing(self):
-        text = terminal.closing(make_run(data={}, model={}))
-        assert text.startswith("nothing measured; profile quick, no images, model none;")
+def test_golden():
+    made = make_benchmark(REGRESSED, make_rounds(n=1, memory=7), duel=DUEL)
+    golden.check("report.json", rendered(make_run([made], [DUEL])))
