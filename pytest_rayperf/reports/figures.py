@@ -1,4 +1,4 @@
-"""What a report says of rounds: medians and their intervals, by metric and by operator. Null: not measured."""
+"""What a report says of rounds: medians and their intervals, by metric and by operator."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The report on a run as one object of JSON's types, and as text. Figures that were not measured are null.
 
-All other reports are made of this object (`terminal.py`, `markdown.py`, `html.py`), so that no two of them can
-say different things, and a run that was written to a file can be shown again.
+All other reports are made of this object (`terminal.py`, `markdown.py`, `html.py`), so that no two of them
+can say different things, and a run that was written to a file can be shown again.
 """
 
 from __future__ import annotations

@@ -16,6 +16,8 @@ MISSING = "-"
 
 _SHORT = {CPU_PER_ROW.name: "CPU/row", THROUGHPUT.name: "rows/s", PEAK_MEMORY.name: "memory"}
 
+_UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -30,11 +32,15 @@ class Figure:
         limits = (None if limit is None else limit * factor for limit in (self.low, self.high))
         return Figure(self.value * factor, *limits)
 
-    def written(self, digits: str = ".3g") -> str:
+    def written(self) -> str:
         """`34.9 [27.9, 43.6]`."""
         if self.low is None or self.high is None:
-            return f"{self.value:{digits}}"
-        return f"{self.value:{digits}} [{self.low:{digits}}, {self.high:{digits}}]"
+            return number(self.value)
+        return f"{number(self.value)} [{number(self.low)}, {number(self.high)}]"
+
+    def limits(self) -> str:
+        """`[27.9, 43.6]`, for a column of its own; "" where there are none."""
+        return "" if self.low is None or self.high is None else f"[{number(self.low)}, {number(self.high)}]"
 
 
 @dataclass(frozen=True)
@@ -102,11 +108,23 @@ class Row:
         return f"{self.name} {self.variant}".rstrip()
 
 
+def number(value: float) -> str:
+    """Three digits, or the thousands as they are, without an exponent where they are many: `12.3k`."""
+    if not 999.5 <= abs(value) < 999.5e12:
+        return f"{value:.3g}"
+    if abs(value) < 9999.5:
+        return f"{value:.0f}"
+    # Rounded first: 999,960 is 1M, and not 1e+03k.
+    rounded = float(f"{value:.3g}")
+    unit, letter = next((unit, letter) for unit, letter in _UNITS if abs(rounded) >= unit)
+    return f"{rounded / unit:.3g}{letter}"
+
+
 def rows_of(report: Mapping[str, Any]) -> list[Row]:
-    """A row a benchmark, the worst verdict first, and of equal ones the largest slowdown; then as measured."""
+    """A row a benchmark: the worst verdict first, of equal ones the largest slowdown, then as measured."""
     hardware = hardware_of(report)
     rows = [_row(benchmark, index, hardware) for index, benchmark in enumerate(report["benchmarks"])]
-    order = {status: place for place, status in enumerate(STATUSES)}
+    order: dict[str, int] = {status: place for place, status in enumerate(STATUSES)}
     return sorted(rows, key=lambda row: (order.get(row.status, -1), -_slowdown(row), row.index))
 
 
