@@ -21,7 +21,7 @@ from pytest_rayperf.reports.rows import MISSING, number, rows_of, short
 from pytest_rayperf.reports.safe import shortened, visible
 from pytest_rayperf.reports.sections import CALLED, Group, anchor_of, groups_of, section_of
 from pytest_rayperf.reports.selftest_table import selftest_table
-from pytest_rayperf.reports.tables import factor
+from pytest_rayperf.reports.units import factor
 
 if TYPE_CHECKING:
     import jinja2

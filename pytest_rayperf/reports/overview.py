@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_rayperf.reports.pictures.verdicts import reach, verdict_drawing
-from pytest_rayperf.reports.rows import MISSING, Figure, Row, counts_of, headline, number
-from pytest_rayperf.reports.tables import LIMITS, Column, Table, size_for, times, unit_for
+from pytest_rayperf.reports.rows import MISSING, Row, counts_of, headline, number
+from pytest_rayperf.reports.tables import LIMITS, Column, Table
+from pytest_rayperf.reports.units import size_for, times, unit_for
 from pytest_rayperf.results import THROUGHPUT
 
 Report = Mapping[str, Any]
@@ -73,9 +74,12 @@ def _saving(row: Row) -> tuple[str, str]:
     """A share of the anti-pattern's cost in percent, and its limits."""
     if row.saving is None:
         return MISSING, ""
-    share = Figure(row.saving.value, row.saving.low, row.saving.high).scaled(100)
-    limits = "" if share.low is None or share.high is None else f"[{share.low:.0f}, {share.high:.0f}]"
-    return f"{share.value:.0f} %", limits
+    share, low, high = (
+        # Without the sign of a rounded -0.
+        MISSING if part is None else f"{round(100 * part)}"
+        for part in (row.saving.value, row.saving.low, row.saving.high)
+    )
+    return f"{share} %", f"[{low}, {high}]"
 
 
 def _facts(report: Report) -> Iterable[tuple[str, str]]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_rayperf.reports.rows import MISSING, number
-from pytest_rayperf.reports.tables import LIMITS, Column, Table, factor
+from pytest_rayperf.reports.tables import LIMITS, Column, Table
+from pytest_rayperf.reports.units import factor
 
 
 def selftest_table(one: Mapping[str, Any]) -> Table:

@@ -1,15 +1,24 @@
-"""Tables of a report's figures, for HTML: cells as texts, in units that people read. Computes nothing else.
-
-Every figure is one of the report's, in another unit at most. What was not measured is `-`.
-"""
+"""Tables of a report's figures, for HTML: cells as texts. Every figure is one of the report's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pytest_rayperf.reports.rows import MISSING, number, ratio_of, unit_of
+from pytest_rayperf.reports.rows import MISSING
+from pytest_rayperf.reports.units import (
+    BYTES,
+    COUNT,
+    PLAIN,
+    Unit,
+    factor,
+    head,
+    percent,
+    size_for,
+    times,
+    unit_for,
+)
 from pytest_rayperf.results import CPU_PER_ROW, METRICS, PEAK_MEMORY, THROUGHPUT
 
 Kind = Literal["name", "text", "number", "limits"]
@@ -38,47 +47,6 @@ Sides = Mapping[str, Mapping[str, Any]]
 LIMITS = Column("95 % interval", "limits")
 
 
-@dataclass(frozen=True)
-class Unit:
-    """How a metric is written: times `factor`, under which name; `counts` are written to the last digit."""
-
-    factor: float
-    label: str
-    counts: bool = False
-
-    def written(self, value: float | None) -> str:
-        """The number alone."""
-        if value is None:
-            return MISSING
-        return f"{value:,.0f}" if self.counts and value == round(value) else number(value * self.factor)
-
-    def limits(self, ci: Sequence[float] | None) -> str:
-        """`[27.9, 43.6]`."""
-        return MISSING if ci is None else f"[{self.written(ci[0])}, {self.written(ci[1])}]"
-
-
-_SIZES = tuple(Unit(1 / 1024**n, name) for n, name in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")))
-BYTES = Unit(1, "bytes")
-PLAIN = Unit(1, "")
-COUNT = Unit(1, "", counts=True)
-
-
-def unit_for(metric: str, values: Iterable[float | None]) -> Unit:
-    """The unit in which these figures of a metric, or counter, are written."""
-    if metric == CPU_PER_ROW.name:
-        return Unit(1000, "CPU ms/row")
-    unit = unit_of(metric)
-    if metric not in METRICS:
-        return Unit(1, unit, counts=True)
-    return size_for(values) if unit == "bytes" else Unit(1, {"percent": "%"}.get(unit, unit))
-
-
-def size_for(values: Iterable[float | None]) -> Unit:
-    """For bytes: the largest unit of which the largest has at least one."""
-    largest = max((abs(value) for value in values if value is not None), default=0.0)
-    return next((unit for unit in _SIZES if largest * unit.factor >= 1), BYTES)
-
-
 def rounds_of(benchmark: Mapping[str, Any], metric: str) -> Sequence[float | None]:
     """A metric's, or counter's, figure in each round; empty where it has none."""
     among = "rounds" if metric in METRICS else "counters_by_round"
@@ -92,22 +60,6 @@ def median_of(benchmark: Mapping[str, Any], metric: str) -> tuple[float | None, 
         found = (benchmark.get("metrics") or {}).get(metric) or {}
         return found.get("median"), found.get("ci")
     return (benchmark.get("counters") or {}).get(metric), None
-
-
-def times(found: Mapping[str, Any] | None) -> tuple[str, str]:
-    """`2.97x` and `[2.70, 3.28]` of what the report has as `ratio` and `ci`."""
-    ratio = ratio_of(found, None)
-    return (MISSING, MISSING) if ratio is None else (ratio.times(), ratio.limits())
-
-
-def factor(value: float | None) -> str:
-    """`1.06x`."""
-    return MISSING if value is None else f"{value:.2f}x"
-
-
-def percent(share: float | None) -> str:
-    """A share of 1: `+24 %`."""
-    return MISSING if share is None else f"{100 * share:+.1f} %"
 
 
 def metrics_table(sides: Sides) -> Table:
@@ -162,14 +114,6 @@ def rounds_table(sides: Sides, signal: str | None = None) -> Table:
     numbers = range(max(map(len, cells), default=0))
     rows = tuple((str(n + 1), *(of[n] if n < len(of) else MISSING for of in cells)) for n in numbers)
     return Table("Rounds, in turn", (Column("Round"), *columns), rows)
-
-
-def head(metric: str, unit: Unit) -> str:
-    """A column's: the metric, where its unit does not say it, and its unit."""
-    if metric in (THROUGHPUT.name, CPU_PER_ROW.name) or unit.label in ("", metric):
-        return unit.label or metric
-    name = metric.replace("_", " ")
-    return name if unit.label in name else f"{name}, {unit.label}"
 
 
 _OPERATOR = (

@@ -7,18 +7,9 @@ from typing import Any
 
 from pytest_rayperf.reports.pictures.drawing import WIDTH, Drawing, Picture, from_zero, spread
 from pytest_rayperf.reports.rows import MISSING
-from pytest_rayperf.reports.tables import (
-    LIMITS,
-    Column,
-    Sides,
-    Table,
-    Unit,
-    head,
-    median_of,
-    rounds_of,
-    times,
-    unit_for,
-)
+from pytest_rayperf.reports.tables import LIMITS, Column, Sides, Table, median_of, rounds_of
+from pytest_rayperf.reports.units import Unit, head, times, unit_for
+from pytest_rayperf.results import METRICS
 
 _KINDS = ("antipattern", "fix")
 _ROW = 44.0
@@ -59,11 +50,16 @@ def duel_picture(sides: Sides, duel: Mapping[str, Any]) -> Picture | None:
     told = [f"{side} {_figure(*found, unit)}" for side, found in medians.items()]
     description = "; ".join([*told, f"fix better by {better} {limits}"])
     svg = drawing.svg(f"{metric} of the anti-pattern and of its fix", description, height)
-    legend = [("bar", "median"), ("dots", "rounds")]
+    legend = [("bar", _middle(metric).lower()), ("dots", "rounds")]
     if any(ci is not None for _, ci in medians.values()):
         legend.append(("ci", "95 % interval of the median"))
     table = _table(medians, rounds, metric, unit)
     return Picture(f"Before and after: {head(metric, unit)}", svg, tuple(legend), (table,))
+
+
+def _middle(metric: str) -> str:
+    """What stands for a variant; a count without noise needs no median."""
+    return "Median" if metric in METRICS else "Last round"
 
 
 def _figure(median: float | None, ci: Sequence[float] | None, unit: Unit) -> str:
@@ -85,5 +81,5 @@ def _table(
         )
         for side, (median, ci) in medians.items()
     )
-    columns = (Column("Variant", "text"), Column("Median"), LIMITS, Column("Rounds, in turn", "text"))
+    columns = (Column("Variant", "text"), Column(_middle(metric)), LIMITS, Column("Rounds, in turn", "text"))
     return Table(f"{head(metric, unit)} of both variants", columns, rows)

@@ -7,7 +7,8 @@ from typing import Any
 
 from pytest_rayperf.reports.pictures.drawing import LETTERS, WIDTH, Drawing, Picture, from_zero, spread
 from pytest_rayperf.reports.rows import MISSING
-from pytest_rayperf.reports.tables import LIMITS, Column, Table, Unit, head, times, unit_for
+from pytest_rayperf.reports.tables import LIMITS, Column, Table
+from pytest_rayperf.reports.units import Unit, head, times, unit_for
 
 _ROW = 40.0
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from pytest_rayperf.reports.pictures.drawing import LETTERS, WIDTH, Drawing, Picture, from_zero
 from pytest_rayperf.reports.rows import MISSING, number
-from pytest_rayperf.reports.tables import Sides, operators_table, size_for
+from pytest_rayperf.reports.tables import Sides, operators_table
+from pytest_rayperf.reports.units import size_for
 
 _ROW = 41.0
 
