@@ -87,7 +87,7 @@ class Drawing:
         short = shown if letters is None else shortened(shown, letters)
         tip = "" if short == shown else f"<title>{escape(shown)}</title>"
         self._shapes.append(
-            f'<text x="{_length(x)}" y="{_length(y)}"{_kind(kind)}>{tip}{escape(isolated(short))}</text>'
+            f'<text x="{round(x)}" y="{round(y)}"{_kind(kind)}>{tip}{escape(isolated(short))}</text>'
         )
 
     def texts(self, given: Sequence[tuple[float, float, str]], kind: str) -> None:

@@ -34,7 +34,7 @@ def duel_picture(sides: Sides, duel: Mapping[str, Any]) -> Picture | None:
     for index, (kind, side) in enumerate(zip(_KINDS, sides, strict=True)):
         median, ci = medians[side]
         top = index * _ROW
-        drawing.text(0, top + 13, side, "name")
+        drawing.text(0, top + 13, side)
         drawing.text(WIDTH, top + 13, _figure(median, ci, unit), "figure end")
         drawing.rect(scale.at(0), top + 19, scale.at(median or 0.0) - scale.at(0), 18, f"bar {kind}")
         middle = top + 28

@@ -57,8 +57,9 @@ def _panel(drawing: Drawing, benchmark: Mapping[str, Any], top: float) -> None:
     room = (max(known) - min(known)) * 0.08 or max(known) * 0.05
     up = Scale(min(known) - room, max(known) + room, top + _HEIGHT, top + 6)
     across = Scale(0, len(figures) - 1, _LEFT + 12, _RIGHT)
-    xs = [across.at(index) for index in range(len(figures))]
-    ys = [None if figure is None else up.at(figure) for figure in figures]
+    xs = [round(across.at(index)) for index in range(len(figures))]
+    # In whole units, as the line has them.
+    ys = [None if figure is None else round(up.at(figure)) for figure in figures]
     ticks = up.ticks(4)
     drawing.across_all(_LEFT, WIDTH, [up.at(tick) for tick in ticks])
     drawing.texts([(_LEFT - 5, up.at(tick) + 4, number(tick)) for tick in ticks], "tick end")

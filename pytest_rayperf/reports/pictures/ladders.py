@@ -26,7 +26,7 @@ def ladder_picture(ladder: Mapping[str, Any]) -> Picture | None:
         median, ci = _median(rung, metric)
         if before is not None and median is not None:
             drawing.down(scale.at(before), top - _ROW + 31, top + 31, "join")
-        drawing.text(0, top + 13, rung["name"], "name", letters=LETTERS - 8)
+        drawing.text(0, top + 13, rung["name"], letters=LETTERS - 8)
         drawing.text(WIDTH, top + 13, _told(rung, metric, unit), "figure end")
         if median is not None:
             drawing.rect(scale.at(0), top + 19, scale.at(median) - scale.at(0), 12, "bar level")
@@ -70,7 +70,7 @@ def sweep_picture(sweep: Mapping[str, Any]) -> Picture | None:
         median, ci = _median(setting, metric)
         if setting["status"] in ("best", "plateau"):
             drawing.rect(0, top + 1, WIDTH, _ROW - 2, "plateau")
-        drawing.text(4, top + 14, setting["name"], "name", letters=LETTERS - 8)
+        drawing.text(4, top + 14, setting["name"], letters=LETTERS - 8)
         drawing.text(WIDTH - 4, top + 14, _told(setting, metric, unit), "figure end")
         rounds = [value for value in setting["rounds"].get(metric) or () if value is not None]
         shifts = zip(rounds, spread(len(rounds)), strict=True)
@@ -123,7 +123,7 @@ def _ladder_table(ladder: Mapping[str, Any], unit: Unit) -> Table:
     ]
     rows.append(("in total", MISSING, MISSING, *times(ladder["total"]), MISSING))
     columns = (
-        Column("Rung", "name"),
+        Column("Rung"),
         Column(head(metric, unit)),
         LIMITS,
         Column("Better than the one before"),
@@ -148,7 +148,7 @@ def _sweep_table(sweep: Mapping[str, Any], unit: Unit) -> Table:
         for median, ci in [_median(setting, metric)]
     )
     columns = (
-        Column("Setting", "name"),
+        Column("Setting"),
         Column(head(metric, unit)),
         LIMITS,
         Column("Of the best"),

@@ -36,7 +36,7 @@ def operators_picture(sides: Sides) -> Picture | None:
             y += 20
         for operator in operators:
             cpu, wall, out = operator.get("cpu_s"), operator.get("wall_s"), operator.get("bytes")
-            drawing.text(0, y + 12, operator["name"], "name", letters=LETTERS - 6)
+            drawing.text(0, y + 12, operator["name"], letters=LETTERS - 6)
             drawing.text(WIDTH, y + 12, _figures(operator), "figure end")
             _bar(drawing, time.at(0), time.at(cpu or 0.0), y + 17, 10, "bar cpu")
             # Without its CPU time nobody knows how much of it was waiting.
