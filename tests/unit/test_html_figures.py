@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 
 import pytest
 from big import large_report
-from builders import make_rounds
+from builders import make_round, make_rounds
 from page import Node, caption, heads, parse, rows
 from reported import FULL, full_run, report_of
-from test_selftest import PLAYS, POLICY, condition, of, same
 
+from pytest_rayperf.policy import Policy
 from pytest_rayperf.reports.html import render
-from pytest_rayperf.results import METRICS, Step
-from pytest_rayperf.selftest import examine
+from pytest_rayperf.results import CPU_PER_ROW, METRICS, Step
+from pytest_rayperf.selftest import SAME, Condition, Finding, Selftest, examine
 
 SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "CPU ms/row": 1e-3}
@@ -524,6 +524,15 @@ def other_ladder():
     return replace(run, ladders=(ladder, counted), sweeps=(replace(sweep, metric="cpu_seconds_per_row"),))
 
 
+def examined(slowdown: float, *, name: str = "CPU", pairs: int = 8) -> Finding:
+    """What a self-test finds of a slowdown that was put in."""
+    rounds = tuple(
+        (make_round(40 + n % 3, 0.02), make_round((40 + n % 4) / slowdown, 0.02 * slowdown))
+        for n in range(pairs)
+    )
+    return examine(Condition(name, "2 ms", CPU_PER_ROW, slowdown, rounds), Policy(), 40, search=False)
+
+
 REPORTS: dict[str, Callable[[], dict]] = {
     "of everything": lambda: FULL,
     "without a price, history, duels": lambda: report_of(
@@ -535,10 +544,15 @@ REPORTS: dict[str, Callable[[], dict]] = {
     "of self-tests": lambda: report_of(
         full_run(
             selftests=(
-                of(
-                    examine(same(0.03), POLICY, PLAYS),
-                    examine(condition(1.21, 0.03), POLICY, PLAYS),
-                    examine(condition(1.21, n=2), POLICY, PLAYS),
+                Selftest(
+                    "test_it.py::test_pipe",
+                    "pipe",
+                    Policy(),
+                    (
+                        examined(1.0, name=SAME),
+                        replace(examined(1.21), findable=1.1537, judged=True, problem="it is not fit"),
+                        examined(1.21, pairs=2),
+                    ),
                 ),
             )
         )

@@ -30,7 +30,7 @@ def reach(rows: Iterable[Row]) -> float:
 
 
 def _farthest(against: Ratio) -> float:
-    return max(max(factor, 1 / factor) if factor > 0 else math.inf for factor in _worse(against))
+    return max(max(factor, _inverse(factor)) for factor in _worse(against))
 
 
 def verdict_drawing(row: Row, end: float) -> str:
@@ -43,7 +43,7 @@ def verdict_drawing(row: Row, end: float) -> str:
     if row.against is None:
         return ""
     low, middle, high = _worse(row.against)
-    if not (low > 0 and math.isfinite(high)):
+    if not 0 < middle < math.inf:
         return ""
     threshold = row.benchmark["verdict"].get("threshold") or 1.0
     y = _HEIGHT / 2
@@ -67,11 +67,14 @@ def _worse(against: Ratio) -> tuple[float, float, float]:
     low = figure.value if figure.low is None else figure.low
     high = figure.value if figure.high is None else figure.high
     higher = against.metric in METRICS and METRICS[against.metric].better == "higher"
-    if higher and low > 0:
-        return 1 / high, 1 / figure.value, 1 / low
-    return low, figure.value, high
+    return (_inverse(high), _inverse(figure.value), _inverse(low)) if higher else (low, figure.value, high)
+
+
+def _inverse(factor: float) -> float:
+    return 1 / factor if factor > 0 else math.inf
 
 
 def _at(factor: float, end: float) -> float:
-    share = math.log(factor) / math.log(end)
-    return _WIDTH / 2 + max(-1.0, min(1.0, share)) * (_WIDTH / 2 - _EDGE)
+    # A limit may be 0, or beyond every number; both ends are as far as it is drawn.
+    share = math.log(min(max(factor, 1 / end), end)) / math.log(end)
+    return _WIDTH / 2 + share * (_WIDTH / 2 - _EDGE)
