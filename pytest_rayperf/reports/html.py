@@ -134,7 +134,7 @@ def _aligned(columns: Sequence[Column]) -> str:
 
     On the table, for a report has tens of thousands of cells. Numbers need none.
     """
-    letters = {"name": "t", "text": "t", "limits": "l", "number": ""}
+    letters = {"name": "t", "text": "t", "series": "s", "limits": "l", "number": ""}
     kinds = ((letters[column.kind], place) for place, column in enumerate(columns, start=1))
     names = " ".join(f"{letter}{place}" for letter, place in kinds if letter)
     return _markup(f' class="{names}"') if names else ""

@@ -53,6 +53,7 @@ class Part:
     Attributes:
         row: the benchmark.
         reasons: the verdict's, without the word that stands before them.
+        notes: what a reader of its verdict has to know: which rounds are not its own, what is not counted.
         called: `fix`, ...; "" where there is one pipeline only.
         facts: pairs of a word and what is to be said.
         links: to flame graphs and the timeline.
@@ -61,6 +62,7 @@ class Part:
 
     row: Row
     reasons: tuple[str, ...]
+    notes: tuple[str, ...]
     called: str
     facts: tuple[tuple[str, str], ...]
     links: tuple[Link, ...]
@@ -159,6 +161,7 @@ def _part(row: Row, folder: Path | None, pictures: bool) -> Part:
     return Part(
         row=row,
         reasons=tuple(line.removeprefix(f"{row.status}: ") for line in row.reasons if line != row.status),
+        notes=tuple(_notes(benchmark)),
         called=_called(row),
         facts=tuple(_facts(benchmark)),
         links=_links(benchmark.get("profile") or {}, folder),
@@ -174,18 +177,26 @@ def _part(row: Row, folder: Path | None, pictures: bool) -> Part:
     )
 
 
+def _notes(benchmark: Mapping[str, Any]) -> Iterable[str]:
+    repeated = benchmark.get("repeated") or ()
+    if repeated:
+        yield f"Rounds measured again: {len(repeated)}. {'; '.join(dict.fromkeys(repeated))}"
+    disturbed = [why for why in benchmark.get("disturbed") or () if why]
+    if disturbed:
+        whose = f"{len(disturbed)} of {_count(benchmark)}"
+        yield f"Rounds disturbed: {whose}. {'; '.join(dict.fromkeys(disturbed))}"
+    if benchmark.get("work_problem"):
+        yield f"Work not counted: {benchmark['work_problem']}"
+
+
 def _facts(benchmark: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     yield "test", benchmark["id"]
     yield "baseline", benchmark.get("baseline") or "none"
     yield "rounds", f"{_count(benchmark)} counted, {len(benchmark.get('repeated') or ())} measured again"
-    for why in dict.fromkeys(benchmark.get("repeated") or ()):
-        yield "measured again", why
     if not benchmark.get("timed", True):
         yield "executed once", "its signal has no noise; metrics that have do not decide"
     for name, limit in (benchmark.get("limits") or {}).items():
         yield "its mark demands", f"{name}={limit:g}"
-    if benchmark.get("work_problem"):
-        yield "work not counted", benchmark["work_problem"]
     for note in (benchmark.get("work") or {}).get("undetermined") or ():
         yield "work not determined", note
     probe = benchmark.get("probe")

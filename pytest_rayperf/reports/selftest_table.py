@@ -20,7 +20,7 @@ def selftest_table(one: Mapping[str, Any]) -> Table:
                 f"{condition['name']} {condition['put_in']}".rstrip(),
                 condition["metric"],
                 factor(None if slowdown is None else slowdown["ratio"]),
-                MISSING if slowdown is None else f"[{slowdown['low']:.2f}, {slowdown['high']:.2f}]",
+                "" if slowdown is None else f"[{slowdown['low']:.2f}, {slowdown['high']:.2f}]",
                 *_rate(condition["regressed"]),
                 *_rate(condition["passed"]),
                 MISSING if rounds is None else number(rounds["median"]),
@@ -48,6 +48,6 @@ def selftest_table(one: Mapping[str, Any]) -> Table:
 
 def _rate(found: Mapping[str, Any] | None) -> tuple[str, str]:
     if found is None:
-        return MISSING, MISSING
+        return MISSING, ""
     low, high = (f"{100 * limit:.3g}" for limit in found["ci"])
     return f"{100 * found['share']:.3g} %", f"[{low}, {high}]"

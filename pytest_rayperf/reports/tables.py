@@ -21,12 +21,12 @@ from pytest_rayperf.reports.units import (
 )
 from pytest_rayperf.results import CPU_PER_ROW, METRICS, PEAK_MEMORY, THROUGHPUT
 
-Kind = Literal["name", "text", "number", "limits"]
+Kind = Literal["name", "text", "number", "limits", "series"]
 
 
 @dataclass(frozen=True)
 class Column:
-    """Its head, and what is in it: others' names, words, numbers, or the limits of the number before."""
+    """Its head, and what is in it: a name, words, a number, the limits of the one before, or several."""
 
     head: str
     kind: Kind = "number"

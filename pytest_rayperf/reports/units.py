@@ -28,8 +28,8 @@ class Unit:
         return f"{value:,.0f}" if self.counts and value == round(value) else number(value * self.factor)
 
     def limits(self, ci: Sequence[float] | None) -> str:
-        """`[27.9, 43.6]`."""
-        return MISSING if ci is None else f"[{self.written(ci[0])}, {self.written(ci[1])}]"
+        """`[27.9, 43.6]`; "" where there are none."""
+        return "" if ci is None else f"[{self.written(ci[0])}, {self.written(ci[1])}]"
 
 
 _SIZES = tuple(Unit(1 / 1024**n, name) for n, name in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")))
@@ -65,7 +65,7 @@ def head(metric: str, unit: Unit) -> str:
 def times(found: Mapping[str, Any] | None) -> tuple[str, str]:
     """`2.97x` and `[2.70, 3.28]` of what the report has as `ratio` and `ci`."""
     ratio = ratio_of(found, None)
-    return (MISSING, MISSING) if ratio is None else (ratio.times(), ratio.limits())
+    return (MISSING, "") if ratio is None else (ratio.times(), ratio.limits())
 
 
 def factor(value: float | None) -> str:

@@ -59,7 +59,7 @@ class Limits:
 
     def fits(self, cell: str) -> bool:
         if self.ci is None:
-            return cell in (MISSING, "exact", "")
+            return cell in ("exact", "")
         found = re.fullmatch(r"\[(\S+), (\S+)\]", cell)
         if found is None:  # equal limits are exact
             return cell == "exact" and self.ci[0] == self.ci[1]
@@ -426,7 +426,7 @@ class Walk:
                 ]
                 for rung in ladder["rungs"]
             ]
-            self.take(table, [*wanted, ["in total", MISSING, MISSING, *ratio(ladder["total"]), MISSING]])
+            self.take(table, [*wanted, ["in total", "", "", *ratio(ladder["total"]), ""]])
         for sweep in self.report["sweeps"]:
             (table,) = self.named(self.page, f"Settings of {sweep['name']}")
             metric, size = sweep["metric"], unit(heads(table)[1])

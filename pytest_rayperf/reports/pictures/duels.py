@@ -81,5 +81,10 @@ def _table(
         )
         for side, (median, ci) in medians.items()
     )
-    columns = (Column("Variant", "text"), Column(_middle(metric)), LIMITS, Column("Rounds, in turn", "text"))
+    columns = (
+        Column("Variant", "text"),
+        Column(_middle(metric)),
+        LIMITS,
+        Column("Rounds, in turn", "series"),
+    )
     return Table(f"{head(metric, unit)} of both variants", columns, rows)

@@ -121,7 +121,7 @@ def _ladder_table(ladder: Mapping[str, Any], unit: Unit) -> Table:
         for rung in ladder["rungs"]
         for median, ci in [_median(rung, metric)]
     ]
-    rows.append(("in total", MISSING, MISSING, *times(ladder["total"]), MISSING))
+    rows.append(("in total", "", "", *times(ladder["total"]), ""))
     columns = (
         Column("Rung"),
         Column(head(metric, unit)),
@@ -154,6 +154,6 @@ def _sweep_table(sweep: Mapping[str, Any], unit: Unit) -> Table:
         Column("Of the best"),
         LIMITS,
         Column("Found", "text"),
-        Column("Rounds", "text"),
+        Column("Rounds", "series"),
     )
     return Table(f"Settings of {sweep['name']}", columns, rows)

@@ -82,7 +82,7 @@ def _table(side: str, found: Mapping[str, Any]) -> Table:
         times = seconds[stretch]
         cells = (" ".join(_percent(value) for value in figures[stretch]) for _, _, figures in series)
         rows.append((f"{times[0]:.1f} to {times[-1]:.1f}", *cells))
-    columns = (Column("Seconds", "text"), *(Column(f"{name}, %", "text") for _, name, _ in series))
+    columns = (Column("Seconds", "text"), *(Column(f"{name}, %", "series") for _, name, _ in series))
     of = f" of the {side}" if side else ""
     caption = f"Round {found['round'] + 1}{of}, in each row {_STRETCH} points in turn"
     return Table(caption, columns, tuple(rows))

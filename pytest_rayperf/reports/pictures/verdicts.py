@@ -55,7 +55,8 @@ def verdict_drawing(row: Row, end: float) -> str:
     for beyond, x, step in ((high > end, _WIDTH - 1, -4), (low < 1 / end, 1, 4)):
         if beyond:
             shapes.append(f'<path d="M{x + step:g} {y - 4:g}L{x:g} {y:g}l{step} 4" class="ci"/>')
-    shapes.append(f'<path d="M{_at(middle, end):.1f} {y:g}h0" class="dots median"/>')
+    if 1 / end <= middle <= end:
+        shapes.append(f'<path d="M{_at(middle, end):.1f} {y:g}h0" class="dots median"/>')
     return (
         f'<svg aria-hidden="true" class="spark" viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}">{"".join(shapes)}</svg>'
     )
