@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_rayperf.reports.pictures.verdicts import reach, verdict_drawing
-from pytest_rayperf.reports.rows import MISSING, Row, counts_of, headline, number
+from pytest_rayperf.reports.rows import MISSING, Row, counts_of, headline
 from pytest_rayperf.reports.tables import LIMITS, Column, Table
 from pytest_rayperf.reports.units import size_for, times, unit_for
 from pytest_rayperf.results import THROUGHPUT
@@ -164,10 +164,6 @@ def _final(final: Mapping[str, Any] | None) -> Table | None:
         for told, rung in rungs
         for speed in [rung["throughput"]]
     ]
-    rows += [
-        ("total improvement", "", *times(final["total"])),
-        ("best configuration", " + ".join(final["configuration"]) or MISSING, "", ""),
-        ("pipelines measured", "", number(final["experiments"]), ""),
-    ]
+    rows.append(("total improvement", "", *times(final["total"])))
     columns = (Column("What", "text"), Column("Of", "name"), Column("Figure"), LIMITS)
     return Table(f"From the first to the best rung of {final['ladder']}", columns, tuple(rows))

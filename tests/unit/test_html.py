@@ -79,6 +79,8 @@ class TestStructure:
             assert {h.attributes.get("scope") for h in table.one("thead").all("th")} == {"col"}
             assert all(head for head in heads(table))
             assert {h.attributes.get("scope") for h in table.one("tbody").all("th")} <= {"row"}
+            first = {row.everything()[0].tag for row in table.one("tbody").all("tr")}
+            assert first == ({"td"} if heads(table)[0] == "Round" else {"th"})
             widths = {len([c for c in row.children if isinstance(c, Node)]) for row in table.all("tr")}
             assert len(widths) == 1
 

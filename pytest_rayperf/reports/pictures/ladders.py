@@ -123,7 +123,7 @@ def _ladder_table(ladder: Mapping[str, Any], unit: Unit) -> Table:
     ]
     rows.append(("in total", "", "", *times(ladder["total"]), ""))
     columns = (
-        Column("Rung"),
+        Column("Rung", "name"),
         Column(head(metric, unit)),
         LIMITS,
         Column("Better than the one before"),
@@ -148,7 +148,7 @@ def _sweep_table(sweep: Mapping[str, Any], unit: Unit) -> Table:
         for median, ci in [_median(setting, metric)]
     )
     columns = (
-        Column("Setting"),
+        Column("Setting", "name"),
         Column(head(metric, unit)),
         LIMITS,
         Column("Of the best"),
