@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+# The makers of runs and reports that the unit tests share: `reported`, `page`, ...
+sys.path.append(str(Path(__file__).parents[1] / "unit"))
+
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 

@@ -2,6 +2,7 @@
 
 import configparser
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +13,9 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
+from reported import FULL
+
+from pytest_rayperf.reports.html import render
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -76,13 +80,17 @@ def test_twine_finds_nothing_wrong(wheel, tmp_path):
 def test_wheel_holds_the_package_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-        sources = {p.relative_to(ROOT).as_posix() for p in (ROOT / "pytest_rayperf").rglob("*.py")}
+        package = (p for p in (ROOT / "pytest_rayperf").rglob("*") if p.is_file())
+        sources = {p.relative_to(ROOT).as_posix() for p in package if p.suffix != ".pyc"}
         (entry_points,) = (n for n in names if n.endswith(".dist-info/entry_points.txt"))
         scripts = archive.read(entry_points).decode()
 
     info = entry_points.partition("/")[0]
     assert f"{info}/licenses/LICENSE" in names
-    assert {n for n in names if not n.startswith(f"{info}/")} == sources | {"pytest_rayperf/py.typed"}
+    assert {n for n in names if not n.startswith(f"{info}/")} == sources
+    # What no import would miss.
+    for kept in ("py.typed", "reports/report.schema.json", "reports/report.html.j2", "reports/report.css"):
+        assert f"pytest_rayperf/{kept}" in names
     assert "[pytest11]\nrayperf = pytest_rayperf.plugin\n" in scripts
 
 
@@ -110,6 +118,21 @@ def test_skipped_without_the_option(rayperf):
     assert f"loaded from {site / 'pytest_rayperf' / 'plugin.py'}" in output
     assert "runs with --rayperf" in output
     assert "1 passed, 1 skipped" in output
+
+
+def test_installed_package_makes_an_html_report(site, tmp_path):
+    report = tmp_path / "run.json"
+    report.write_text(json.dumps(FULL))
+
+    output = run(
+        "-c",
+        f"import json; from pytest_rayperf.reports.html import render; "
+        f"print(render(json.load(open({str(report)!r}))))",
+        cwd=tmp_path,
+        PYTHONPATH=str(site),
+    )
+
+    assert output == render(FULL) + "\n"
 
 
 def test_installed_plugin_describes_itself(site, tmp_path):

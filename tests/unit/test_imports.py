@@ -31,6 +31,20 @@ CORE = [
     "reports.markdown_parts",
     "reports.markdown_benchmark",
     "reports.safe",
+    "reports.html",
+    "reports.overview",
+    "reports.sections",
+    "reports.tables",
+    "reports.units",
+    "reports.pictures",
+    "reports.pictures.drawing",
+    "reports.pictures.duels",
+    "reports.pictures.history",
+    "reports.pictures.ladders",
+    "reports.pictures.operators",
+    "reports.pictures.utilization",
+    "reports.pictures.verdicts",
+    "reports.selftest_table",
     "session",
     "measurement",
     "outputs",
@@ -54,7 +68,7 @@ CORE = [
     "selftesting",
     "reports.selftest",
 ]
-HEAVY = ("ray", "torch", "torchvision", "pandas", "tabulate", "pynvml")
+HEAVY = ("ray", "torch", "torchvision", "pandas", "tabulate", "pynvml", "jinja2")
 
 
 def python(*arguments, **more):
