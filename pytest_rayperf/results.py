@@ -209,7 +209,7 @@ class Utilization:
     seconds: tuple[float, ...]
     cpu: tuple[float | None, ...]
     others: tuple[float | None, ...]
-    gpus: Mapping[str, tuple[float | None, ...]]
+    gpus: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
