@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Generator
 from typing import Any
 
@@ -37,6 +36,7 @@ from pytest_rayperf.options import (
 )
 from pytest_rayperf.progress import ProgressLine
 from pytest_rayperf.resources import Resources, is_performance_test, resources_key, timer_key
+from pytest_rayperf.screen import TerminalScreen
 
 __all__ = [
     "_rayperf_executor",
@@ -84,7 +84,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from None
     if idle:
         raise pytest.UsageError(f"{idle}: does nothing without --rayperf; add that")
-    terminal = _Terminal(config) if options.active and config.get_verbosity() >= 0 else None
+    terminal = TerminalScreen(config) if options.active and config.get_verbosity() >= 0 else None
     config.stash[resources_key] = Resources(options, ProgressLine(terminal), project_root(config))
     if options.active:
         config.pluginmanager.register(_ActivePlugin(config), "rayperf-active")
@@ -268,57 +268,3 @@ def _quieten_pytest_benchmark(config: pytest.Config) -> None:
     ]  # fmt: skip
     if not any(given.get(name) for name in asked):
         config.option.benchmark_quiet = True
-
-
-class _Terminal:
-    """pytest's terminal as a screen for progress lines."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
-        self.live = sys.stdout.isatty()
-        self._shown = False
-
-    @property
-    def width(self) -> int | None:
-        """How many characters a live line holds; a log's lines hold all."""
-        reporter, _ = self._plugins()
-        return reporter._tw.fullwidth - 1 if self.live and reporter is not None else None
-
-    def show(self, text: str) -> None:
-        """Replace the live line, or print a plain one."""
-        reporter, capture = self._plugins()
-        if reporter is None:
-            return
-        with capture.global_and_fixture_disabled():
-            if not self._shown:
-                reporter.ensure_newline()
-            if self.live:
-                width = reporter._tw.fullwidth - 1
-                reporter.rewrite(text[:width], erase=True)
-            else:
-                reporter.write_line(text)
-            reporter.flush()
-            self._shown = True
-
-    def clear(self) -> None:
-        """Take the live line away."""
-        reporter, capture = self._plugins()
-        if self._shown and self.live and reporter is not None:
-            with capture.global_and_fixture_disabled():
-                reporter.rewrite("", erase=True)
-                reporter.rewrite("")
-        self._shown = False
-
-    def _plugins(self) -> tuple[Any, Any]:
-        manager = self._config.pluginmanager
-        return manager.get_plugin("terminalreporter"), manager.get_plugin("capturemanager") or _NoCapture()
-
-
-class _NoCapture:
-    """With `-p no:capture` there is nothing to suspend."""
-
-    def global_and_fixture_disabled(self) -> Any:
-        """A context that does nothing."""
-        from contextlib import nullcontext
-
-        return nullcontext()
