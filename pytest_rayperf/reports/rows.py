@@ -38,6 +38,10 @@ class Figure:
             return number(self.value)
         return f"{number(self.value)} [{number(self.low)}, {number(self.high)}]"
 
+    def limits(self) -> str:
+        """`[27.9, 43.6]`, for a column of its own; "" where there are none."""
+        return "" if self.low is None or self.high is None else f"[{number(self.low)}, {number(self.high)}]"
+
 
 @dataclass(frozen=True)
 class Ratio:
