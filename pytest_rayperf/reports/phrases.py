@@ -19,7 +19,7 @@ from pytest_rayperf.reports.rows import (
     short,
     unit_of,
 )
-from pytest_rayperf.results import THROUGHPUT
+from pytest_rayperf.results import STATUSES, THROUGHPUT
 
 Report = Mapping[str, Any]
 Name = Callable[[str], str]
@@ -34,7 +34,8 @@ _MOST_CHANGES = 12
 
 def counts(report: Report, name: Name) -> str:
     """`1 regressed, 2 unchanged`."""
-    return ", ".join(f"{n} {name(status)}" for status, n in counts_of(report).items()) or "nothing measured"
+    told = [f"{n} {name(status)}" for status, n in counts_of(report).items()]
+    return ", ".join(_few(told, len(STATUSES), " more")) or "nothing measured"
 
 
 def subject(report: Report, name: Name) -> str:
@@ -61,12 +62,17 @@ def software(report: Report, name: Name) -> str | None:
     told = []
     for package in dict.fromkeys([*_ALWAYS, *changed]):
         if package in changed:
-            then = " or ".join(name(version or "none") for version in changed[package]["from"])
+            then = " or ".join(_few([name(v or "none") for v in changed[package]["from"]], 3, " others"))
             told.append(f"{name(package)} {then} -> {name(changed[package]['to'] or 'none')}")
         elif report["software"].get(package):
             told.append(f"{package} same")
-    others = len(told) - _MOST_CHANGES
-    return ", ".join([*told[:_MOST_CHANGES], *([f"{others} more changed"] if others > 0 else [])])
+    return ", ".join(_few(told, _MOST_CHANGES, " more changed"))
+
+
+def _few(told: Sequence[str], most: int, what: str) -> list[str]:
+    """Not more than so many, and how many others there are."""
+    others = len(told) - most
+    return [*told[:most], f"{others}{what}"] if others > 0 else list(told)
 
 
 def better_by(duel: Mapping[str, Any], hardware: str, name: Name) -> str:
