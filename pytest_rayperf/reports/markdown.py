@@ -24,6 +24,7 @@ from pytest_rayperf.reports.markdown_parts import (
     table,
 )
 from pytest_rayperf.reports.rows import MISSING, Figure, Row, hardware_of, headline, rows_of, short
+from pytest_rayperf.results import STATUSES
 
 Report = Mapping[str, Any]
 
@@ -100,9 +101,8 @@ def _left_out(rows: Sequence[Row], shown: Sequence[Row], explained: Sequence[Row
     missing = Counter(each.status for each in rows) - Counter(each.status for each in shown)
     told = []
     if missing:
-        told.append(
-            f"the rows of {', '.join(f'{count} {name(status)}' for status, count in missing.items())}"
-        )
+        worst = list(missing.items())[: len(STATUSES)]
+        told.append(f"the rows of {', '.join(f'{count} {name(status)}' for status, count in worst)}")
     if len(explained) < len(rows):
         told.append(f"the details of {len(rows) - len(explained)} of {len(rows)} benchmarks")
     if not told:

@@ -19,7 +19,7 @@ from pytest_rayperf.reports.rows import (
     short,
     unit_of,
 )
-from pytest_rayperf.results import THROUGHPUT
+from pytest_rayperf.results import STATUSES, THROUGHPUT
 
 Report = Mapping[str, Any]
 Name = Callable[[str], str]
@@ -30,11 +30,13 @@ _ALWAYS = ("ray", "torch")
 """Software that is named beside what changed, though it is the same."""
 
 _MOST_CHANGES = 12
+_MOST_VERSIONS = 3
 
 
 def counts(report: Report, name: Name) -> str:
     """`1 regressed, 2 unchanged`."""
-    return ", ".join(f"{n} {name(status)}" for status, n in counts_of(report).items()) or "nothing measured"
+    found = list(counts_of(report).items())[: len(STATUSES)]
+    return ", ".join(f"{count} {name(status)}" for status, count in found) or "nothing measured"
 
 
 def subject(report: Report, name: Name) -> str:
@@ -58,15 +60,23 @@ def software(report: Report, name: Name) -> str | None:
     if not changes:
         return "software as in the baselines"
     changed = {change["name"]: change for change in changes}
-    told = []
-    for package in dict.fromkeys([*_ALWAYS, *changed]):
-        if package in changed:
-            then = " or ".join(name(version or "none") for version in changed[package]["from"])
-            told.append(f"{name(package)} {then} -> {name(changed[package]['to'] or 'none')}")
-        elif report["software"].get(package):
-            told.append(f"{package} same")
-    others = len(told) - _MOST_CHANGES
-    return ", ".join([*told[:_MOST_CHANGES], *([f"{others} more changed"] if others > 0 else [])])
+    same = {package for package in _ALWAYS if package not in changed and report["software"].get(package)}
+    named = [package for package in dict.fromkeys([*_ALWAYS, *changed]) if package in {*same, *changed}]
+    told = [
+        f"{package} same" if package in same else _changed(changed[package], name)
+        for package in named[:_MOST_CHANGES]
+    ]
+    others = len(named) - len(told)
+    return ", ".join([*told, *([f"{others} more changed"] if others else [])])
+
+
+def _changed(change: Mapping[str, Any], name: Name) -> str:
+    """`ray 2.58.1 -> 2.60.0`."""
+    versions = change["from"]
+    then = [name(version or "none") for version in versions[:_MOST_VERSIONS]]
+    others = len(versions) - len(then)
+    then += [f"{others} others"] if others else []
+    return f"{name(change['name'])} {' or '.join(then)} -> {name(change['to'] or 'none')}"
 
 
 def better_by(duel: Mapping[str, Any], hardware: str, name: Name) -> str:

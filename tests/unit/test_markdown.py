@@ -452,8 +452,11 @@ class TestSize:
             "sweeps": [{**FULL["sweeps"][0], "name": text, "settings": [rung] * count}] * 3,
             "duels": [{**FULL["duels"][0], "antipattern": text}] * count,
             "warnings": [text] * count,
+            "summary": {f"{text}{i}": 1 for i in range(count)},
             "software": {f"{text}{i}": text for i in range(count)},
-            "software_changes": [{"name": f"{text}{i}", "from": [text], "to": None} for i in range(count)],
+            "software_changes": [
+                {"name": f"{text}{i}", "from": [text] * count, "to": None} for i in range(count)
+            ],
         }  # fmt: skip
         written = render(report)
         assert len(written.encode("utf-16-le")) // 2 < LIMIT

@@ -591,6 +591,15 @@ class TestClosing:
     def test_software_of_several_baselines(self):
         found = [replace(make_benchmark(), baseline_software={"ray": ray}) for ray in ("1", "2", "3")]
         assert closing(make_run(found, software={"ray": "3"}))[-1].endswith("ray 1 or 2 -> 3")
+        found = [replace(make_benchmark(), baseline_software={"ray": str(ray)}) for ray in range(9)]
+        assert closing(make_run(found, software={"ray": "0"}))[-1].endswith(
+            "ray 1 or 2 or 3 or 5 others -> 0"
+        )
+
+    def test_much_software(self):
+        then = {f"package{i:02}": "1" for i in range(20)}
+        run = make_run([replace(make_benchmark(), baseline_software=then)], software=dict.fromkeys(then, "2"))
+        assert " ".join(map(str.strip, closing(run))).endswith("package11 1 -> 2, 8 more changed")
 
     def test_files_written(self):
         lines = texts(make_run([named("a")]), ["baselines/a.json", "baselines/b\n.json"])
