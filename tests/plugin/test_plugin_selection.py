@@ -186,6 +186,9 @@ DEFAULTS = {
     "--rayperf-max-rounds": "Default: 20",
     "--rayperf-max-time": "Default: 120",
     "--rayperf-json": "Write the report",
+    "--rayperf-markdown": "Write the report",
+    "--rayperf-html": "Write the report",
+    "--rayperf-cost-per-hour": "What the cluster costs",
     "--rayperf-profile-udf": "",
 }
 
