@@ -155,7 +155,7 @@ class TestContent:
             "PSI is not to be seen here",
             "Some CPU",
             "mobilenet_v3_small",
-            "38 % of the CPU was used by others",
+            "1 round measured again: 38 % of the CPU was used by others",
             "bytes_read of ReadImage: 10 and 12",
             "no timeline",
             "max_slowdown=1.05",
@@ -163,6 +163,13 @@ class TestContent:
             "out of memory at 64",
         ):
             assert said in text
+
+    def test_what_it_costs_and_saves_is_there_with_its_interval(self):
+        (fix,) = (b for b in FULL["benchmarks"] if b["saving"] and b["antipattern"] == "model_loading")
+        said = {d.one("dt").text: d.one("dd").text for d in ROOT.all("dl")[3].all("div")}
+        for word, found in (("costs", fix["cost"]), ("saves", fix["saving"])):
+            usd, (low, high) = found["usd_per_million_rows"], found["ci"]
+            assert said[word] == f"{usd:.3g} [{low:.3g}, {high:.3g}] USD a million rows"
 
     def test_nothing_measured(self):
         root = parse(render(EMPTY))
