@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from dataclasses import replace
 from importlib.resources import files
@@ -214,6 +215,50 @@ class TestContent:
             r"<style>.*?</style>", "<style>(report.css)</style>", render(report_of(small)), flags=re.S
         )
         golden.check("report.html", re.sub(r"sha256-[^']*", "sha256-(of report.css)", text))
+
+
+SCHEMA = json.loads(files("pytest_rayperf.reports").joinpath("report.schema.json").read_text("utf-8"))
+
+
+def nulled(value, schema, chosen, key=""):
+    """`value` with null wherever the schema allows it and `chosen` is true of the key it stands under."""
+    if "$ref" in schema:
+        schema = SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]]
+    if "anyOf" in schema:
+        known, nothing = schema["anyOf"]
+        assert nothing == {"type": "null"}
+        return None if chosen(key) else nulled(value, known, chosen, key)
+    if "null" in schema.get("type", ()) and chosen(key):
+        return None
+    if isinstance(value, dict):
+        names, others = schema.get("properties", {}), schema.get("additionalProperties", {})
+        return {name: nulled(one, names.get(name, others), chosen, name) for name, one in value.items()}
+    if isinstance(value, list):
+        return [nulled(one, schema.get("items", {}), chosen, key) for one in value]
+    return value
+
+
+def nullable() -> list[str]:
+    """Keys of the full report under which null could be where something is."""
+    found: set[str] = set()
+    nulled(FULL, SCHEMA, lambda key: bool(found.add(key)))
+    return [name for name in sorted(found) if nulled(FULL, SCHEMA, name.__eq__) != FULL]
+
+
+class TestNotMeasured:
+    @pytest.mark.parametrize("name", nullable())
+    def test_nothing_of_that_name_was(self, name):
+        report = nulled(FULL, SCHEMA, name.__eq__)
+        root = parse(render(report))
+        assert root.one("h1").text == headline(report)
+        assert not {"None", "null", "nan"} & set(re.findall(r"\w+", root.one("main").text))
+
+    def test_nothing_at_all_was(self):
+        root = parse(render(nulled(FULL, SCHEMA, lambda key: True)))
+        assert not root.all("figure")
+        cells = [cell.text for cell in root.one("table", class_="overview").one("tbody").all("td")]
+        assert {"-", ""} < set(cells)
+        assert not any(re.search(r"\d", cell) for cell in cells)
 
 
 class TestNothingRuns:
