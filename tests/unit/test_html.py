@@ -21,6 +21,7 @@ from reported import FULL, full_run, report_of
 from pytest_rayperf.reports.html import MOST, render
 from pytest_rayperf.reports.rows import headline, rows_of
 from pytest_rayperf.reports.safe import visible
+from pytest_rayperf.results import STATUSES
 
 PAGE = render(FULL)
 ROOT = parse(PAGE)
@@ -304,6 +305,18 @@ class TestNothingRuns:
             shape(parse(render(report_of(hostile_run(name))))) for name in (line, "x" * len(line))
         )
         assert found == plain
+
+    @pytest.mark.parametrize("evil", EVIL)
+    def test_words_of_ours_that_a_file_has_changed_stay_texts(self, evil):
+        text = json.dumps(FULL)
+        for word in (*STATUSES, "effect", "plateau", "CPU", "throughput", "antipattern", "higher"):
+            text = text.replace(f': "{word}"', f": {json.dumps(evil)}")
+        report = json.loads(text)
+        report["summary"] = {evil: 8}
+        root = parse(render(report))
+        assert {n.tag for n in elements(root)} <= TAGS
+        assert {name for n in elements(root) for name in n.attributes} <= ATTRIBUTES
+        assert visible(evil) in root.one("header").text
 
     @pytest.mark.parametrize("evil", ["\x1b[31m", "\u202etluafed\u202c", "\ud800", "a\x00b", "\u2028"])
     def test_nothing_invisible_is_left_in_it(self, evil):
