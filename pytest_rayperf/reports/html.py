@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,9 @@ FEWEST = 300_000
 
 _BARE = 8_000
 """Bytes that a section without pictures is expected to take."""
+
+_SECTIONS = "<!-- sections -->"
+"""Where the page has the sections; no name can be that, for its `<` is escaped."""
 
 LONGEST_NAME = 60
 """Letters of a test's name in the overview; its section has the whole one."""
@@ -67,7 +71,10 @@ def render(report: Mapping[str, Any], folder: Path | None = None) -> str:
     return before + _sections(report, groups, folder, environment, room) + after
 
 
-def _drawn(found: Sequence[Mapping[str, Any]], draw: Any) -> list[tuple[Mapping[str, Any], Picture | None]]:
+_Drawn = list[tuple[Mapping[str, Any], Picture | None]]
+
+
+def _drawn(found: Sequence[Mapping[str, Any]], draw: Callable[[Mapping[str, Any]], Picture | None]) -> _Drawn:
     return [(one, draw(one)) for one in found]
 
 
@@ -92,6 +99,7 @@ def _sections(
     return "\n".join(written)
 
 
+@cache
 def _environment() -> jinja2.Environment:
     import jinja2
 
@@ -124,9 +132,6 @@ def _shown(value: object) -> object:
     if value is None:
         return MISSING
     return value if hasattr(value, "__html__") else visible(str(value))
-
-
-_SECTIONS = "<!-- sections -->"
 
 
 def _aligned(columns: Sequence[Column]) -> str:

@@ -150,7 +150,7 @@ def _software(report: Report) -> Table:
         for name, version in (report.get("software") or {}).items()
     )
     columns = (Column("Name", "name"), Column("Version", "text"), Column("In the baselines", "text"))
-    return Table("Software", columns, rows)
+    return Table("Versions, now and in the baselines", columns, rows)
 
 
 def _final(final: Mapping[str, Any] | None) -> Table | None:

@@ -15,7 +15,7 @@ from pytest_rayperf.reports.pictures.duels import duel_picture
 from pytest_rayperf.reports.pictures.history import history_picture
 from pytest_rayperf.reports.pictures.operators import operators_picture
 from pytest_rayperf.reports.pictures.utilization import utilization_picture
-from pytest_rayperf.reports.rows import Row
+from pytest_rayperf.reports.rows import Figure, Row
 from pytest_rayperf.reports.tables import Table
 
 Report = Mapping[str, Any]
@@ -180,13 +180,17 @@ def _part(row: Row, folder: Path | None, pictures: bool) -> Part:
 def _notes(benchmark: Mapping[str, Any]) -> Iterable[str]:
     repeated = benchmark.get("repeated") or ()
     if repeated:
-        yield f"Rounds measured again: {len(repeated)}. {'; '.join(dict.fromkeys(repeated))}"
+        yield f"{_rounds(len(repeated))} measured again: {'; '.join(dict.fromkeys(repeated))}"
     disturbed = [why for why in benchmark.get("disturbed") or () if why]
     if disturbed:
-        whose = f"{len(disturbed)} of {_count(benchmark)}"
-        yield f"Rounds disturbed: {whose}. {'; '.join(dict.fromkeys(disturbed))}"
+        whose = f"{len(disturbed)} of {_rounds(_count(benchmark))}"
+        yield f"{whose} disturbed: {'; '.join(dict.fromkeys(disturbed))}"
     if benchmark.get("work_problem"):
-        yield f"Work not counted: {benchmark['work_problem']}"
+        yield f"work not counted: {benchmark['work_problem']}"
+
+
+def _rounds(count: int) -> str:
+    return f"{count} round{'s' * (count != 1)}"
 
 
 def _facts(benchmark: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -195,6 +199,11 @@ def _facts(benchmark: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     yield "rounds", f"{_count(benchmark)} counted, {len(benchmark.get('repeated') or ())} measured again"
     if not benchmark.get("timed", True):
         yield "executed once", "its signal has no noise; metrics that have do not decide"
+    cost, saving = benchmark.get("cost"), benchmark.get("saving")
+    if cost is not None:
+        yield "costs", f"{_usd(cost)} USD a million rows"
+    if saving is not None:
+        yield "saves", f"{_usd(saving)} USD a million rows"
     for name, limit in (benchmark.get("limits") or {}).items():
         yield "its mark demands", f"{name}={limit:g}"
     for note in (benchmark.get("work") or {}).get("undetermined") or ():
@@ -205,6 +214,10 @@ def _facts(benchmark: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         yield "fixed work", f"{laps} CPU ms a lap, before and after"
     for problem in (benchmark.get("profile") or {}).get("problems") or ():
         yield "profile", problem
+
+
+def _usd(found: Mapping[str, Any]) -> str:
+    return Figure(found["usd_per_million_rows"], *(found["ci"] or (None, None))).written()
 
 
 def _count(benchmark: Mapping[str, Any]) -> int:

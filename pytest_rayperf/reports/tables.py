@@ -233,7 +233,7 @@ def nodes_table(benchmark: Mapping[str, Any]) -> Table:
 def work_table(benchmark: Mapping[str, Any]) -> Table:
     """What the short pass counted."""
     rows = [
-        (operator["name"], counter, when, f"{count:,}", f"{operator['rows']:,}")
+        (operator["name"], counter, when, COUNT.written(count), COUNT.written(operator["rows"]))
         for operator in (benchmark.get("work") or {}).get("operators") or ()
         for when, counts in (("construction", operator["construction"]), ("its rows", operator["counts"]))
         for counter, count in counts.items()

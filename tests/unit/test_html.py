@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from dataclasses import replace
 from importlib.resources import files
@@ -20,6 +21,7 @@ from reported import FULL, full_run, report_of
 from pytest_rayperf.reports.html import MOST, render
 from pytest_rayperf.reports.rows import headline, rows_of
 from pytest_rayperf.reports.safe import visible
+from pytest_rayperf.results import STATUSES
 
 PAGE = render(FULL)
 ROOT = parse(PAGE)
@@ -155,7 +157,7 @@ class TestContent:
             "PSI is not to be seen here",
             "Some CPU",
             "mobilenet_v3_small",
-            "38 % of the CPU was used by others",
+            "1 round measured again: 38 % of the CPU was used by others",
             "bytes_read of ReadImage: 10 and 12",
             "no timeline",
             "max_slowdown=1.05",
@@ -163,6 +165,13 @@ class TestContent:
             "out of memory at 64",
         ):
             assert said in text
+
+    def test_what_it_costs_and_saves_is_there_with_its_interval(self):
+        (fix,) = (b for b in FULL["benchmarks"] if b["saving"] and b["antipattern"] == "model_loading")
+        said = {d.one("dt").text: d.one("dd").text for d in ROOT.all("dl")[3].all("div")}
+        for word, found in (("costs", fix["cost"]), ("saves", fix["saving"])):
+            usd, (low, high) = found["usd_per_million_rows"], found["ci"]
+            assert said[word] == f"{usd:.3g} [{low:.3g}, {high:.3g}] USD a million rows"
 
     def test_nothing_measured(self):
         root = parse(render(EMPTY))
@@ -209,6 +218,50 @@ class TestContent:
         golden.check("report.html", re.sub(r"sha256-[^']*", "sha256-(of report.css)", text))
 
 
+SCHEMA = json.loads(files("pytest_rayperf.reports").joinpath("report.schema.json").read_text("utf-8"))
+
+
+def nulled(value, schema, chosen, key=""):
+    """`value` with null wherever the schema allows it and `chosen` is true of the key it stands under."""
+    if "$ref" in schema:
+        schema = SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]]
+    if "anyOf" in schema:
+        known, nothing = schema["anyOf"]
+        assert nothing == {"type": "null"}
+        return None if chosen(key) else nulled(value, known, chosen, key)
+    if "null" in schema.get("type", ()) and chosen(key):
+        return None
+    if isinstance(value, dict):
+        names, others = schema.get("properties", {}), schema.get("additionalProperties", {})
+        return {name: nulled(one, names.get(name, others), chosen, name) for name, one in value.items()}
+    if isinstance(value, list):
+        return [nulled(one, schema.get("items", {}), chosen, key) for one in value]
+    return value
+
+
+def nullable() -> list[str]:
+    """Keys of the full report under which null could be where something is."""
+    found: set[str] = set()
+    nulled(FULL, SCHEMA, lambda key: bool(found.add(key)))
+    return [name for name in sorted(found) if nulled(FULL, SCHEMA, name.__eq__) != FULL]
+
+
+class TestNotMeasured:
+    @pytest.mark.parametrize("name", nullable())
+    def test_nothing_of_that_name_was(self, name):
+        report = nulled(FULL, SCHEMA, name.__eq__)
+        root = parse(render(report))
+        assert root.one("h1").text == headline(report)
+        assert not {"None", "null", "nan"} & set(re.findall(r"\w+", root.one("main").text))
+
+    def test_nothing_at_all_was(self):
+        root = parse(render(nulled(FULL, SCHEMA, lambda key: True)))
+        assert not root.all("figure")
+        cells = [cell.text for cell in root.one("table", class_="overview").one("tbody").all("td")]
+        assert {"-", ""} < set(cells)
+        assert not any(re.search(r"\d", cell) for cell in cells)
+
+
 class TestNothingRuns:
     def test_the_policy_allows_its_own_style_and_nothing_else(self):
         (policy,) = (
@@ -252,6 +305,18 @@ class TestNothingRuns:
             shape(parse(render(report_of(hostile_run(name))))) for name in (line, "x" * len(line))
         )
         assert found == plain
+
+    @pytest.mark.parametrize("evil", EVIL)
+    def test_words_of_ours_that_a_file_has_changed_stay_texts(self, evil):
+        text = json.dumps(FULL)
+        for word in (*STATUSES, "effect", "plateau", "CPU", "throughput", "antipattern", "higher"):
+            text = text.replace(f': "{word}"', f": {json.dumps(evil)}")
+        report = json.loads(text)
+        report["summary"] = {evil: 8}
+        root = parse(render(report))
+        assert {n.tag for n in elements(root)} <= TAGS
+        assert {name for n in elements(root) for name in n.attributes} <= ATTRIBUTES
+        assert visible(evil) in root.one("header").text
 
     @pytest.mark.parametrize("evil", ["\x1b[31m", "\u202etluafed\u202c", "\ud800", "a\x00b", "\u2028"])
     def test_nothing_invisible_is_left_in_it(self, evil):

@@ -491,7 +491,11 @@ class Walk:
         before = {c["name"]: ", ".join(c["from"]) for c in self.report["software_changes"] or ()}
         same = MISSING if self.report["software_changes"] is None else "same"
         versions = self.report["software"].items()
-        self.only(self.page, "Software", [[name, now, before.get(name, same)] for name, now in versions])
+        self.only(
+            self.page,
+            "Versions, now and in the baselines",
+            [[name, now, before.get(name, same)] for name, now in versions],
+        )
 
     def all(self) -> None:
         groups: dict[str, list] = {}
