@@ -43,6 +43,9 @@ _SECTIONS = "<!-- sections -->"
 LONGEST_NAME = 60
 """Letters of a test's name in the overview; its section has the whole one."""
 
+LONGEST_METRIC = 24
+"""Of a metric's there: a counter may have any name."""
+
 
 def render(report: Mapping[str, Any], folder: Path | None = None) -> str:
     """The page.
@@ -120,7 +123,7 @@ def _environment() -> jinja2.Environment:
         aligned=_aligned,
         number=number,
         factor=factor,
-        metric=short,
+        metric=lambda name: shortened(visible(short(name)), LONGEST_METRIC),
         called=lambda variant: CALLED.get(variant, variant),
         short=lambda name: shortened(visible(name), LONGEST_NAME),
     )

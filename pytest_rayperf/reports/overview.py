@@ -158,12 +158,12 @@ def _final(final: Mapping[str, Any] | None) -> Table | None:
         return None
     unit = unit_for(THROUGHPUT.name, [])
     first, best = final["first"], final["best"]
-    rungs = (("baseline throughput, rows/s", first), ("best throughput, rows/s", best))
+    rungs = (("baseline throughput", first), ("best throughput", best))
     rows = [
         (told, rung["name"], unit.written(speed["median"]), unit.limits(speed["ci"]))
         for told, rung in rungs
         for speed in [rung["throughput"]]
     ]
     rows.append(("total improvement", "", *times(final["total"])))
-    columns = (Column("What", "text"), Column("Of", "name"), Column("Figure"), LIMITS)
+    columns = (Column("What", "text"), Column("Of", "name"), Column(unit.label), LIMITS)
     return Table(f"From the first to the best rung of {final['ladder']}", columns, tuple(rows))

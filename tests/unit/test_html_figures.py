@@ -452,7 +452,7 @@ class Walk:
                 table,
                 [
                     *(
-                        [f"{word} throughput, rows/s", rung["name"], Is(speed["median"]), Limits(speed["ci"])]
+                        [f"{word} throughput", rung["name"], Is(speed["median"]), Limits(speed["ci"])]
                         for word, rung in (("baseline", first), ("best", best))
                         for speed in [rung["throughput"]]
                     ),

@@ -7,6 +7,7 @@ One unit of a drawing is a pixel at its natural width, `WIDTH`. Names of shapes'
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -18,8 +19,8 @@ from pytest_rayperf.reports.tables import Table
 WIDTH = 440.0
 """Narrow enough for its letters to stay legible on a telephone."""
 
-LETTERS = 46
-"""Of another's name in a line that has figures at its other end."""
+_LETTER, _DIGIT = 7.2, 6.5
+"""About as wide as a letter of a name is, and a character of a line's figures."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,15 @@ class Drawing:
         self._shapes.append(
             f'<text x="{round(x)}" y="{round(y)}"{_kind(kind)}>{tip}{escape(isolated(short))}</text>'
         )
+
+    def line(self, y: float, name: str, figures: str, *, inset: float = 0.0) -> None:
+        """A name, shortened to the room that the figures at the line's other end leave it."""
+        shown = visible(name)
+        widths = [2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in shown]
+        mean = _LETTER * sum(widths) / max(1, len(widths))
+        room = WIDTH - 2 * inset - _DIGIT * len(figures) - 14
+        self.text(inset, y, name, letters=int(max(80.0, room) / mean))
+        self.text(WIDTH - inset, y, figures, "figure end")
 
     def texts(self, given: Sequence[tuple[float, float, str]], kind: str) -> None:
         """Several of one kind, as an axis has them: x, y and the text of each."""

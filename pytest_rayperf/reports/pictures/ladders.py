@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_rayperf.reports.pictures.drawing import LETTERS, WIDTH, Drawing, Picture, from_zero, spread
+from pytest_rayperf.reports.pictures.drawing import WIDTH, Drawing, Picture, from_zero, spread
 from pytest_rayperf.reports.rows import MISSING
 from pytest_rayperf.reports.tables import LIMITS, Column, Table
 from pytest_rayperf.reports.units import Unit, head, times, unit_for
@@ -26,8 +26,7 @@ def ladder_picture(ladder: Mapping[str, Any]) -> Picture | None:
         median, ci = _median(rung, metric)
         if before is not None and median is not None:
             drawing.down(scale.at(before), top - _ROW + 31, top + 31, "join")
-        drawing.text(0, top + 13, rung["name"], letters=LETTERS - 8)
-        drawing.text(WIDTH, top + 13, _told(rung, metric, unit), "figure end")
+        drawing.line(top + 13, rung["name"], _told(rung, metric, unit))
         if median is not None:
             drawing.rect(scale.at(0), top + 19, scale.at(median) - scale.at(0), 12, "bar level")
             if before is not None:
@@ -70,8 +69,7 @@ def sweep_picture(sweep: Mapping[str, Any]) -> Picture | None:
         median, ci = _median(setting, metric)
         if setting["status"] in ("best", "plateau"):
             drawing.rect(0, top + 1, WIDTH, _ROW - 2, "plateau")
-        drawing.text(4, top + 14, setting["name"], letters=LETTERS - 8)
-        drawing.text(WIDTH - 4, top + 14, _told(setting, metric, unit), "figure end")
+        drawing.line(top + 14, setting["name"], _told(setting, metric, unit), inset=4)
         rounds = [value for value in setting["rounds"].get(metric) or () if value is not None]
         shifts = zip(rounds, spread(len(rounds)), strict=True)
         drawing.dots([(scale.at(value), top + 27 + shift) for value, shift in shifts], "fix")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_rayperf.reports.pictures.drawing import LETTERS, WIDTH, Drawing, Picture, from_zero
+from pytest_rayperf.reports.pictures.drawing import Drawing, Picture, from_zero
 from pytest_rayperf.reports.rows import MISSING, number
 from pytest_rayperf.reports.tables import Sides, operators_table
 from pytest_rayperf.reports.units import size_for
@@ -36,8 +36,7 @@ def operators_picture(sides: Sides) -> Picture | None:
             y += 20
         for operator in operators:
             cpu, wall, out = operator.get("cpu_s"), operator.get("wall_s"), operator.get("bytes")
-            drawing.text(0, y + 12, operator["name"], letters=LETTERS - 6)
-            drawing.text(WIDTH, y + 12, _figures(operator), "figure end")
+            drawing.line(y + 12, operator["name"], _figures(operator))
             _bar(drawing, time.at(0), time.at(cpu or 0.0), y + 17, 10, "bar cpu")
             # Without its CPU time nobody knows how much of it was waiting.
             if wall is not None and cpu is not None and wall > cpu:
