@@ -22,6 +22,7 @@ from pytest_rayperf.results import Environment, Operator, Probe, Round, Subject
 from pytest_rayperf.work.counts import Work, work_from_json, work_to_json
 
 SCHEMA_VERSION = 1
+_MEND = "restore it from git, or delete it and record it anew with --rayperf-update-baselines"
 
 
 @dataclass(frozen=True)
@@ -89,14 +90,30 @@ def read_baseline(path: Path, shown: str) -> Baseline:
     Raises:
         BaselineError: it cannot be read, is truncated, has a newer schema, or a value of a wrong type.
     """
-    mend = "restore it from git, or delete it and record it anew with --rayperf-update-baselines"
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise BaselineError(f"{shown}: cannot be read ({error})") from error
-    except (ValueError, RecursionError) as error:  # JSONDecodeError, UnicodeDecodeError; nested too deep
-        raise BaselineError(f"{shown}: is not whole JSON ({error}); {mend}") from error
-    reader = _Reader(shown, mend)
+    except UnicodeDecodeError as error:
+        raise BaselineError(f"{shown}: is not whole JSON ({error}); {_MEND}") from error
+    return parse_baseline(text, shown)
+
+
+def parse_baseline(text: str, shown: str) -> Baseline:
+    """Read the text of one file.
+
+    Args:
+        text: all of it.
+        shown: how messages name it.
+
+    Raises:
+        BaselineError: it is truncated, has a newer schema, or a value of a wrong type.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:  # JSONDecodeError; nested too deep
+        raise BaselineError(f"{shown}: is not whole JSON ({error}); {_MEND}") from error
+    reader = _Reader(shown, _MEND)
     top = reader.mapping(data, "the file")
     version = reader.integer(top.get("schema_version"), "schema_version")
     if version > SCHEMA_VERSION:

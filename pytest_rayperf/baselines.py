@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,7 +66,7 @@ class BaselineStore:
                 f"{shown}: is the baseline of {baseline.id!r}, not of {id!r}; if the test was renamed, "
                 "rename the file and its 'id', or delete it and record it anew"
             )
-        return _reference(baseline, shown)
+        return reference_of(baseline, shown)
 
     def elsewhere(self, slug: str, id: str) -> Reference | None:
         """The baseline of `slug` in the first other environment that has one, for what carries over."""
@@ -74,7 +74,7 @@ class BaselineStore:
             if path.parent.name != self.environment.id:
                 baseline = read_baseline(path, self.shown(path))
                 if baseline.id == id:
-                    return _reference(baseline, self.shown(path))
+                    return reference_of(baseline, self.shown(path))
         return None
 
     def all(self) -> Iterator[tuple[Path, Baseline]]:
@@ -136,9 +136,33 @@ class BaselineStore:
         return path
 
 
-def _reference(baseline: Baseline, shown: str) -> Reference:
+def reference_of(baseline: Baseline, shown: str) -> Reference:
+    """A baseline as the verdict wants it; `shown` is how messages name it."""
     sessions = tuple(ReferenceSession(s.rounds, s.software, s.work, s.probe) for s in baseline.sessions)
     return Reference(shown, baseline.subject, sessions)
+
+
+def remove(path: Path, shown: str) -> None:
+    """Delete a baseline.
+
+    Raises:
+        BaselineError: it cannot be deleted.
+    """
+    try:
+        with _lock_for(path):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise BaselineError(f"{shown}: cannot be removed ({error.strerror or error})") from error
+
+
+def rewrite(path: Path, shown: str, change: Callable[[Baseline], Baseline]) -> None:
+    """Put what `change` makes of a baseline in its place; of the baseline as it is then, by whomever written.
+
+    Raises:
+        BaselineError: it is broken, or cannot be written.
+    """
+    with _lock_for(path):
+        _write(path, to_json(change(read_baseline(path, shown))), shown)
 
 
 def _lock_for(path: Path) -> FileLock:

@@ -123,6 +123,7 @@ class Conclusions:
             subject=self._item.subject,
             limits=self._item.limits,
             timed=policy.timed,
+            looks=policy.looks,
             baseline_software=side.reference.sessions[-1].software if side.reference else None,
         )
 

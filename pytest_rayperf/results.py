@@ -438,6 +438,8 @@ class Benchmark:
     """What the mark of its test demands, by keyword."""
     timed: bool = True
     """Whether the metrics with noise decide; else its signal has none, and it was executed once."""
+    looks: tuple[int, ...] | None = None
+    """The numbers of rounds after which it was looked at; None where nothing is compared with a baseline."""
     baseline_software: Mapping[str, str | None] | None = None
     """The versions that its baseline's last session was measured with; None without a baseline."""
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from pytest_rayperf._version import __version__
+from pytest_rayperf.git import TIME_LIMIT_S, ask_git
 
 _PACKAGES = (
     "ray",
@@ -21,9 +20,6 @@ _PACKAGES = (
     "pytest",
     "pytest-benchmark",
 )
-_GIT_TIME_LIMIT_S = 10.0
-# Set while git runs a hook, and stronger than -C: they would name the hook's repository, not the folder's.
-_GIT_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
 
 
 def software_versions() -> dict[str, str | None]:
@@ -39,28 +35,16 @@ def software_versions() -> dict[str, str | None]:
     return versions
 
 
-def git_commit(folder: str | os.PathLike[str], time_limit_s: float = _GIT_TIME_LIMIT_S) -> str | None:
+def git_commit(folder: str | os.PathLike[str], time_limit_s: float = TIME_LIMIT_S) -> str | None:
     """The commit checked out in `folder`, with "+dirty" if tracked files differ from it.
 
     None outside a repository, in one without a commit, without git, and if git takes longer than
     `time_limit_s` seconds. Files that git does not track do not count: a run's own reports are such.
     """
-    environment = {name: value for name, value in os.environ.items() if name not in _GIT_VARIABLES}
 
     def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(
-                # A look must not rewrite the index, which another git may be at work on.
-                ["git", "--no-optional-locks", "-C", Path(folder), *arguments],
-                capture_output=True,
-                text=True,
-                timeout=time_limit_s,
-                check=False,
-                env=environment,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
+        said = ask_git(folder, *arguments, time_limit_s=time_limit_s)
+        return None if said is None else said.decode(errors="replace").strip()
 
     commit = git("rev-parse", "--verify", "HEAD")
     if not commit:

@@ -204,7 +204,7 @@ def _without_baseline(
     remedy = "record one with --rayperf-update-baselines"
     if elsewhere is None or elsewhere.subject != subject:
         return Verdict("no-baseline", f"no baseline for this environment; {remedy}")
-    same = [s for s in elsewhere.sessions if _same_software(s.software, software)]
+    same = [s for s in elsewhere.sessions if same_software(s.software, software)]
     if not same:
         return Verdict("no-baseline", f"no baseline for this environment; {remedy}")
     counted = judge_counters(rounds, Reference(elsewhere.name, subject, tuple(same)))
@@ -221,7 +221,8 @@ def _without_baseline(
 _SAME = ("python", "ray", "torch", "torchvision", "numpy", "pillow", "pyarrow")
 
 
-def _same_software(one: Mapping[str, str | None], other: Mapping[str, str | None]) -> bool:
+def same_software(one: Mapping[str, str | None], other: Mapping[str, str | None]) -> bool:
+    """Whether counters carry over from one to the other."""
     return all(one.get(name) == other.get(name) for name in _SAME)
 
 

@@ -82,6 +82,13 @@ def software_changes(
     `from` lists the versions that the baselines have, null for "not installed". None without a baseline.
     """
     known = [b.baseline_software for b in benchmarks if b.baseline_software is not None]
+    return changes_between(known, software)
+
+
+def changes_between(
+    known: Sequence[Mapping[str, str | None]], software: Mapping[str, str | None]
+) -> list[dict[str, Any]] | None:
+    """The same, from the versions that each baseline has."""
     if not known:
         return None
     changes = []
@@ -106,6 +113,7 @@ def _benchmark(benchmark: Benchmark, run: Run, saving: Mapping[str, Any] | None)
         "subject": None if benchmark.subject is None else asdict(benchmark.subject),
         "limits": dict(benchmark.limits),
         "timed": benchmark.timed,
+        "looks": None if benchmark.looks is None else list(benchmark.looks),
         "rounds": {name: [r.metric(name) for r in rounds] for name in METRICS},
         "metrics": metrics_of(rounds),
         "counters": dict(rounds[-1].all_counters()) if rounds else {},

@@ -239,5 +239,5 @@ def _href(path: str, folder: Path | None) -> str:
             path = Path(os.path.relpath(path, folder)).as_posix()
         except ValueError:
             path = Path(path).as_posix()
-    written = quote(path, safe="/")
+    written = quote(path, safe="/", errors="surrogatepass")  # a file somebody edited may name anything
     return "/" + written.lstrip("/") if written.startswith("/") else written

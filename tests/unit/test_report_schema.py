@@ -8,9 +8,12 @@ from importlib.resources import files
 
 import jsonschema
 import pytest
-from reported import FULL, full_run, report_of
+from reported import FULL, full_round, full_run, report_of
 
+from pytest_rayperf.policy import Policy
 from pytest_rayperf.reports import json as json_report
+from pytest_rayperf.results import CPU_PER_ROW
+from pytest_rayperf.selftest import Condition, Selftest, examine
 
 SCHEMA = json.loads(files("pytest_rayperf.reports").joinpath("report.schema.json").read_text("utf-8"))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -60,6 +63,35 @@ def test_a_report_is_valid_however_much_was_measured(keep):
 def test_the_full_report_is_valid_and_every_key_of_it_is_described():
     assert problems(FULL) == []
     assert list(undescribed(FULL, SCHEMA)) == []
+
+
+SELFTEST = Selftest(
+    "test_it.py::test_pipe",
+    "pipe",
+    Policy(),
+    (
+        examine(
+            Condition("same", "", CPU_PER_ROW, 1.0, ((full_round(), full_round(41.0, 0.021)),) * 8),
+            Policy(),
+            20,
+        ),
+        examine(
+            Condition("CPU", "1 ms", CPU_PER_ROW, None, ((full_round(), full_round()),) * 2), Policy(), 20
+        ),
+    ),
+    "the time was up",
+    "Classify",
+    ("38 % of the CPU was used by others",),
+)
+
+
+def test_so_is_that_on_a_selftest():
+    report = report_of(full_run(selftests=(SELFTEST,)))
+    assert problems(report) == []
+    assert list(undescribed(report, SCHEMA)) == []
+    played, unplayed = report["selftest"][0]["conditions"]
+    assert played["regressed"] is not None
+    assert unplayed["regressed"] is None
 
 
 def test_a_rendered_report_is_the_same():

@@ -1,0 +1,193 @@
+"""A run's report -> what the verdict was made of: rounds, subject, work, probe of each benchmark. Pure.
+
+What a report does not hold is not there: the calls of UDFs (`latency` sums them up), and in a report that has
+the keys of the contract alone (DESIGN, section 5) the operators and the counters of single rounds, the work,
+and the probe.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import PurePath
+from typing import Any
+
+from pytest_rayperf.errors import BaselineError, ConfigurationError
+from pytest_rayperf.reports.schema import rounds_in
+from pytest_rayperf.results import METRICS, PEAK_MEMORY, THROUGHPUT, WALL, Operator, Probe, Round, Subject
+from pytest_rayperf.work.counts import Work, work_from_json
+
+Report = Mapping[str, Any]
+
+MOST_LOOKS = 1000
+"""More cost more than they tell."""
+
+
+@dataclass(frozen=True)
+class Reread:
+    """One benchmark of a report.
+
+    Attributes:
+        id, variant: they name it, together.
+        rounds: as they were measured; none where it broke before its first one ended.
+        subject: what was measured; None where nothing of it is compared.
+        inferred: whether the report has no subject of this benchmark, and that of the run stands for it: what
+            the run did not tell is "" there, or 0.
+        work, probe, limits, timed, looks: as a run's `Benchmark` has them.
+        verdict: as the report has it.
+    """
+
+    id: str
+    variant: str | None
+    rounds: tuple[Round, ...]
+    subject: Subject | None
+    inferred: bool
+    work: Work | None
+    probe: Probe | None
+    limits: Mapping[str, float]
+    timed: bool
+    looks: tuple[int, ...] | None
+    verdict: Mapping[str, Any]
+
+    @property
+    def key(self) -> tuple[str, str | None]:
+        """What names it in every report and baseline: a duel of one test has two of its id."""
+        return self.id, self.variant
+
+
+def reread(report: Report, name: str) -> list[Reread]:
+    """The benchmarks of a report that `runfile.read_run` has read, in its order.
+
+    Args:
+        report: the report.
+        name: how messages call it.
+
+    Raises:
+        ConfigurationError: a benchmark's rounds cannot be made of what the report says of them.
+    """
+    inferred = _subject_of_run(report)
+    return [
+        _reread(benchmark, inferred, f"{name}: benchmarks[{index}]")
+        for index, benchmark in enumerate(report["benchmarks"])
+    ]
+
+
+def _reread(benchmark: Mapping[str, Any], of_run: Subject, where: str) -> Reread:
+    given = benchmark["subject"]
+    # A report of before `subject` has no list of counters by round either.
+    old = given is None and not benchmark["counters_by_round"]
+    try:
+        work = None if benchmark["work"] is None else work_from_json(benchmark["work"], f"{where}.work")
+    except BaselineError as error:
+        raise ConfigurationError(str(error)) from None
+    probe = benchmark["probe"]
+    return Reread(
+        id=benchmark["id"],
+        variant=benchmark["variant"],
+        rounds=tuple(_rounds(benchmark, where)),
+        subject=of_run if old else None if given is None else Subject(**_of(Subject, given)),
+        inferred=old,
+        work=work,
+        probe=None if probe is None else Probe(probe["before_s"], probe["after_s"]),
+        limits=benchmark["limits"],
+        timed=benchmark["timed"],
+        looks=_looks(benchmark["looks"], where),
+        verdict=benchmark["verdict"],
+    )
+
+
+def _of(kind: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a dataclass's fields, without what a newer version added."""
+    return {field.name: data[field.name] for field in fields(kind) if field.name in data}
+
+
+def _subject_of_run(report: Report) -> Subject:
+    """What the run as a whole measured: as `Resources` makes it of a benchmark's images and model."""
+    data, model = report["data"], report["model"]
+    return Subject(
+        profile=report["profile"],
+        data=PurePath(data["name"] or "").name,
+        data_fingerprint=data["fingerprint"] or "",
+        images=data["images"] or 0,
+        model=model["name"] or "",
+        weights=model.get("fingerprint") or "",
+    )
+
+
+def as_known(inferred: Subject, known: Subject) -> Subject:
+    """The run's subject as far as this benchmark may have had to do with it.
+
+    A test that reads no image, or loads no model, has none in its subject, whatever the run has; and what the
+    run does not tell cannot be shown to differ.
+    """
+    parts = (("data", "data_fingerprint", "images"), ("model", "weights"))
+    unused = {name for part in parts if not getattr(known, part[0]) for name in part}
+    untold = {field.name for field in fields(Subject) if not getattr(inferred, field.name)}
+    return replace(inferred, **{name: getattr(known, name) for name in unused | untold})
+
+
+def _looks(given: Sequence[int] | None, where: str) -> tuple[int, ...] | None:
+    if given is None:
+        return None
+    looks = tuple(given)
+    if list(looks) != sorted(set(looks)) or len(looks) > MOST_LOOKS:
+        raise ConfigurationError(
+            f"{where}: looks must be ascending, and at most {MOST_LOOKS}; make the report anew with: "
+            "pytest --rayperf --rayperf-json RUN.json"
+        )
+    return looks
+
+
+# --- rounds
+
+
+def _rounds(benchmark: Mapping[str, Any], where: str) -> Sequence[Round]:
+    return [_round(benchmark, index, where) for index in range(rounds_in(benchmark))]
+
+
+def _round(benchmark: Mapping[str, Any], index: int, where: str) -> Round:
+    figures = {
+        name: value for name in METRICS if (value := _at(benchmark["rounds"].get(name), index)) is not None
+    }
+    counters = _counters(benchmark, index)
+    rows = counters.pop("rows", None)
+    wall, speed = figures.get(WALL.name), figures.get(THROUGHPUT.name)
+    if rows is None and wall is not None and speed is not None:
+        rows = round(wall * speed)
+    if rows is None:
+        raise ConfigurationError(
+            f"{where}: how many rows a round gave is not told, neither by counters.rows nor by "
+            "rounds.throughput and rounds.wall_seconds; make the report anew with: pytest --rayperf "
+            "--rayperf-json RUN.json"
+        )
+    if wall is None and speed:
+        wall = rows / speed
+    memory = figures.get(PEAK_MEMORY.name)
+    made = Round(
+        rows=rows,
+        wall_seconds=math.nan if wall is None else wall,
+        operators=tuple(_operators(benchmark, index)),
+        counters=counters,
+        peak_worker_memory=None if memory is None else int(memory),
+        disturbed=_at(benchmark["disturbed"], index) or "",
+    )
+    # What is computed of the above is not written down twice.
+    return replace(made, figures={n: v for n, v in figures.items() if getattr(made, n, None) is None})
+
+
+def _counters(benchmark: Mapping[str, Any], index: int) -> dict[str, int]:
+    by_round = benchmark["counters_by_round"]
+    if not by_round:
+        return dict(benchmark["counters"])
+    counts = {name: _at(values, index) for name, values in by_round.items()}
+    return {name: count for name, count in counts.items() if count is not None}
+
+
+def _operators(benchmark: Mapping[str, Any], index: int) -> Sequence[Operator]:
+    return [Operator(**_of(Operator, one)) for one in _at(benchmark["operators_by_round"], index) or ()]
+
+
+def _at(values: Sequence[Any] | None, index: int) -> Any:
+    """The entry of a round; None where that version wrote none."""
+    return values[index] if values else None
