@@ -62,7 +62,7 @@ def history_of(
 ) -> Mapping[str, tuple[Accepted, ...]]:
     """The sessions that baselines ever had, by slug, the oldest of the `NEWEST` first.
 
-    Nothing where there is no git, or no history of that folder. Never raises for what is in it.
+    Where there is no git, those that the files have now. Never raises for what is in them.
 
     Args:
         folder: of the baselines of all environments.
@@ -89,13 +89,12 @@ def read_history(
         return ask_git(folder, *arguments, given=given, time_limit_s=left) if left > 0 else None
 
     listed = _listed(git, environment_id, slugs)
-    if listed is None:
-        # No repository is no reason to say that anything is missing; a git that is too slow is.
-        return History(complete=clock() < deadline)
+    # No repository is no reason to say that anything is missing; a git that is too slow is.
+    complete = listed is not None or clock() < deadline
+    listed = listed or {}
     now = _in_working_tree(folder / environment_id, slugs)
     found = {slug: _Sessions() for slug in (*now, *listed)}
     unreadable = sum(not found[slug].add(text) for slug, text in now.items())
-    complete = True
     for wanted in _in_turns(listed, found):
         contents = _contents(git, [blob for _, blob in wanted])
         if contents is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from pytest_rayperf.options import Options
@@ -27,7 +28,7 @@ def publish(options: Options, run: Callable[[], Run], environ: Mapping[str, str]
     writers = list(_writers(options, environ))
     if not writers:
         return []
-    report = report_on(run())
+    report = report_on(_with_history(run(), options.baselines))
     problems = []
     for asked_by, path, write in writers:
         try:
@@ -35,6 +36,13 @@ def publish(options: Options, run: Callable[[], Run], environ: Mapping[str, str]
         except OSError as error:
             problems.append(f"{asked_by} {path}: cannot be written ({error.strerror or error})")
     return problems
+
+
+def _with_history(run: Run, baselines: Path) -> Run:
+    from pytest_rayperf.history import history_of
+
+    slugs = {benchmark.slug for benchmark in run.benchmarks}
+    return replace(run, history=history_of(baselines, run.environment.id, slugs))
 
 
 def _writers(
