@@ -222,19 +222,21 @@ class TestHistory:
 
 class TestWithoutGit:
     def test_no_repository(self, tmp_path):
-        Project(tmp_path, None).write(session(1))
-        assert history_of(tmp_path / "baselines", CPU) == {}
-        assert read_history(tmp_path / "baselines", CPU).complete
+        Project(tmp_path, None).write(session(1), session(2))
+        assert minutes(history_of(tmp_path / "baselines", CPU)["a"]) == [1, 2]
+        found = read_history(tmp_path / "baselines", CPU)
+        assert (found.complete, found.from_git) == (True, False)
+        assert found.notes() == ["git has no history of it: the sessions are those of the file as it is"]
 
     def test_no_commit_yet(self, project):
         project.write(session(1))
-        assert history_of(project.folder, CPU) == {}
+        assert minutes(history_of(project.folder, CPU)["a"]) == [1]
 
     def test_no_git(self, project, monkeypatch):
         project.write(session(1))
         project.commit()
         monkeypatch.setenv("PATH", "")
-        assert history_of(project.folder, CPU) == {}
+        assert minutes(history_of(project.folder, CPU)["a"]) == [1]
 
     @pytest.mark.parametrize("environment", ["", ".", "..", "../x", "a/b", "a\0b"])
     def test_no_environment(self, project, environment):
@@ -258,7 +260,7 @@ class TestWithoutGit:
         project.write(session(1))
         project.commit()
         found = read_history(project.folder, CPU, time_limit_s=0.0)
-        assert (found.sessions, found.complete) == ({}, False)
+        assert (minutes(found.sessions["a"]), found.complete) == ([1], False)
 
 
 class TestHostileSurroundings:
