@@ -34,12 +34,14 @@ class History:
         unreadable: files of old commits that are no baselines, or none that can be read any more.
         others: sessions that measured something else than the newest one of their file, and are left out.
         complete: whether git answered within the time limit, everything that it was asked.
+        from_git: whether git had anything to say; else the sessions are those of the files as they are.
     """
 
     sessions: Mapping[str, tuple[Accepted, ...]] = field(default_factory=dict)
     unreadable: int = 0
     others: int = 0
     complete: bool = True
+    from_git: bool = True
 
     def notes(self) -> list[str]:
         """What is to be said of it beside the sessions, a line each."""
@@ -54,6 +56,8 @@ class History:
             )
         if not self.complete:
             lines.append("git took too long: the oldest sessions are missing")
+        elif not self.from_git:
+            lines.append("git has no history of it: the sessions are those of the file as it is")
         return lines
 
 
@@ -62,7 +66,8 @@ def history_of(
 ) -> Mapping[str, tuple[Accepted, ...]]:
     """The sessions that baselines ever had, by slug, the oldest of the `NEWEST` first.
 
-    Where there is no git, those that the files have now. Never raises for what is in them.
+    Where there is no git, or no history of that folder, those that the files have now. Never raises for what
+    is in them.
 
     Args:
         folder: of the baselines of all environments.
@@ -88,13 +93,12 @@ def read_history(
         left = deadline - clock()
         return ask_git(folder, *arguments, given=given, time_limit_s=left) if left > 0 else None
 
-    listed = _listed(git, environment_id, slugs)
-    # No repository is no reason to say that anything is missing; a git that is too slow is.
-    complete = listed is not None or clock() < deadline
-    listed = listed or {}
+    said = _listed(git, environment_id, slugs)
+    listed = said or {}
     now = _in_working_tree(folder / environment_id, slugs)
     found = {slug: _Sessions() for slug in (*now, *listed)}
     unreadable = sum(not found[slug].add(text) for slug, text in now.items())
+    complete = said is not None or clock() < deadline  # no repository is not too slow a git
     for wanted in _in_turns(listed, found):
         contents = _contents(git, [blob for _, blob in wanted])
         if contents is None:
@@ -107,6 +111,7 @@ def read_history(
         unreadable=unreadable,
         others=sum(one.others for one in found.values()),
         complete=complete,
+        from_git=bool(listed),
     )
 
 

@@ -152,19 +152,15 @@ def _show(arguments: argparse.Namespace) -> Outcome:
 
 
 def _history(arguments: argparse.Namespace) -> Outcome:
-    from pytest_rayperf.history import accepted_of, read_history
+    from pytest_rayperf.history import read_history
     from pytest_rayperf.reports.stored import HISTORY_HEADERS, history_cells, history_to_json
 
     one = _found(arguments)
     history = read_history(one.path.resolve().parent.parent, one.path.resolve().parent.name, [one.slug])
     sessions = history.sessions.get(one.slug, ())
-    notes = history.notes()
-    if not sessions:
-        sessions = tuple(map(accepted_of, one.baseline.sessions))
-        notes.append("git has no history of it: the sessions are those of the file as it is")
     if arguments.format == "json":
         return Outcome(as_json(history_to_json(one, sessions, history)))
-    told = "".join(f"\nnote: {note}\n" for note in notes)
+    told = "".join(f"\nnote: {note}\n" for note in history.notes())
     return Outcome(f"{table(HISTORY_HEADERS, history_cells(sessions), arguments.format)}\n{told}")
 
 

@@ -222,9 +222,11 @@ class TestHistory:
 
 class TestWithoutGit:
     def test_no_repository(self, tmp_path):
-        Project(tmp_path, None).write(session(1))
-        assert minutes(history_of(tmp_path / "baselines", CPU)["a"]) == [1]  # what the file has
-        assert read_history(tmp_path / "baselines", CPU).complete
+        Project(tmp_path, None).write(session(1), session(2))
+        assert minutes(history_of(tmp_path / "baselines", CPU)["a"]) == [1, 2]
+        found = read_history(tmp_path / "baselines", CPU)
+        assert (found.complete, found.from_git) == (True, False)
+        assert found.notes() == ["git has no history of it: the sessions are those of the file as it is"]
 
     def test_no_commit_yet(self, project):
         project.write(session(1))
