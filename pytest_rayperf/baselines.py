@@ -15,6 +15,8 @@ from pytest_rayperf.errors import BaselineError
 from pytest_rayperf.reference import Reference, ReferenceSession
 from pytest_rayperf.results import Benchmark, Environment, Subject
 from pytest_rayperf.wholefile import write_whole
+from pytest_rayperf.work.comparison import same_code
+from pytest_rayperf.work.counts import Work
 
 
 class BaselineStore:
@@ -129,11 +131,18 @@ class BaselineStore:
             kept: tuple[Session, ...] = ()
             if old is not None and old.subject == subject and not anew:
                 kept = old.sessions
-            if session.work is not None:  # the same in all sessions, or else the last one was accepted
-                kept = tuple(replace(one, work=None) for one in kept)
+            if session.work is not None:
+                kept = tuple(replace(one, work=_still_holds(one.work, session.work)) for one in kept)
             new = Baseline(benchmark.id, benchmark.variant, self.environment, subject, (*kept, session))
             _write(path, to_json(new), self.shown(path))
         return path
+
+
+def _still_holds(then: Work | None, now: Work) -> Work | None:
+    """Earlier counts, where `now` does not replace them: of other software, and of the same code."""
+    if then is None or then.software == now.software or not same_code(then, now):
+        return None
+    return then
 
 
 def reference_of(baseline: Baseline, shown: str) -> Reference:

@@ -148,9 +148,10 @@ class Conclusions:
         if not options.update_baselines and (then is None or self._decided_already(side, rounds)):
             return None, None
         try:
-            if then is None:
+            if reference is None or then is None:
                 return count(True), None
             work = count(False)
+            then = reference.work_with(work.software) or then
             if work.software == then.software and not compare_work(work, then):
                 # What is recorded stays: it was shown by repetition, and names what is not determined.
                 return (then if options.update_baselines else work), None

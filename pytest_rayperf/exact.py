@@ -37,9 +37,10 @@ def judge_counters(rounds: Sequence[Round], reference: Reference) -> Verdict | N
 
 def judge_work(work: Work | None, reference: Reference) -> Verdict | None:
     """Exact comparison of the counted work; None where nothing changed, or where it cannot be told."""
-    if work is None or reference.work is None:
+    then = None if work is None else reference.work_with(work.software)
+    if work is None or then is None:
         return None
-    changes = [change for change in compare_work(work, reference.work) if change.gates]
+    changes = [change for change in compare_work(work, then) if change.gates]
     worse = [change for change in changes if change.regression]
     told = worse or changes
     if not told:

@@ -82,12 +82,13 @@ def long_ones(stored: Sequence[Stored], keep: int) -> list[Pruning]:
 
 
 def shortened(baseline: Baseline, keep: int) -> Baseline:
-    """With its `keep` newest sessions, the oldest, by which creep is found, and the one with counted work."""
+    """With its `keep` newest sessions, the oldest, by which creep is found, and those with counted work."""
     sessions = baseline.sessions
-    counted = [s for s in sessions if s.work is not None][-1:]
+    # Of each software the last one.
+    last = {tuple(sorted(s.work.software.items())): s for s in sessions if s.work is not None}
 
     def stays(index: int, session: Session) -> bool:
-        return index < ANCHORS or index >= len(sessions) - keep or any(session is one for one in counted)
+        return index < ANCHORS or index >= len(sessions) - keep or any(session is one for one in last.values())
 
     return replace(baseline, sessions=tuple(s for i, s in enumerate(sessions) if stays(i, s)))
 

@@ -47,3 +47,8 @@ class Reference:
     def work(self) -> Work | None:
         """The work that was counted last; None if it never was."""
         return next((s.work for s in reversed(self.sessions) if s.work is not None), None)
+
+    def work_with(self, software: Mapping[str, str]) -> Work | None:
+        """The work that was counted last with these versions; if it never was, with any."""
+        counted = (s.work for s in reversed(self.sessions) if s.work is not None)
+        return next((work for work in counted if work.software == software), self.work)

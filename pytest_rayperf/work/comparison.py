@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 from pytest_rayperf.work.counts import (
     ALLOCATED_BYTES,
@@ -86,6 +87,21 @@ def compare_work(now: Work, then: Work) -> tuple[WorkChange, ...]:
             continue
         changes += _changes(new, old, gates, aside)
     return tuple(changes)
+
+
+def same_code(one: Work, other: Work) -> bool:
+    """Whether the user's own functions were called as often a row, in the same operators.
+
+    So that what was counted with other software is of the code that there is now, as far as that shows.
+    """
+    return [_own_calls(operator) for operator in one.operators] == [
+        _own_calls(operator) for operator in other.operators
+    ]
+
+
+def _own_calls(operator: OperatorWork) -> tuple[str, dict[str, Fraction]]:
+    rows = max(1, operator.rows)
+    return operator.name, {name: Fraction(calls, rows) for name, calls in operator.direct.items()}
 
 
 def not_compared(now: Work, then: Work) -> tuple[str, ...]:

@@ -186,6 +186,24 @@ class TestAccept:
         assert [s.work for s in store.load(SLUG).sessions] == [None, None, work]
         assert store.reference(SLUG, ID).work == work
 
+    @pytest.mark.parametrize(
+        ("own_calls", "kept"), [({"mine.f": 4}, True), ({"mine.f": 8}, False), ({}, False)]
+    )
+    def test_work_of_other_software_is_kept_while_the_code_is_the_same(self, store, own_calls, kept):
+        def counted(version, calls, flops):
+            return Work((OperatorWork("Map", 4, {}, {"flops": flops}, {}, calls),), {"torch": version})
+
+        old, new = counted("2.14", {"mine.f": 4}, 8), counted("2.15", own_calls, 9)
+        for work in (old, new):
+            session = dataclasses.replace(make_session(), work=work)
+            store.accept(make_benchmark(), SUBJECT, session, anew=False)
+        reference = store.reference(SLUG, ID)
+        assert [s.work for s in reference.sessions] == [old if kept else None, new]
+        assert reference.work == new
+        assert reference.work_with({"torch": "2.14"}) == (old if kept else new)
+        assert reference.work_with({"torch": "2.15"}) == new
+        assert reference.work_with({"torch": "2.16"}) == new
+
     def test_leaves_other_files_alone(self, store):
         others = [write(store, "other"), write(store, environment="elsewhere")]
         before = [path.read_bytes() for path in others]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from builders import LIGHT
 from hypothesis import given
 from hypothesis import strategies as st
 from test_work_counts import operator, works
 
-from pytest_rayperf.work.comparison import compare_work, not_compared, software_differences
+from pytest_rayperf.work.comparison import compare_work, not_compared, same_code, software_differences
 from pytest_rayperf.work.counts import KEPT_CALLS, Work
 
 SOFTWARE = {"python": "3.11.7", "torch": "2.15.0"}
@@ -20,6 +22,30 @@ def work(*operators) -> Work:
 
 def compare(now, then):
     return compare_work(work(now), work(then))
+
+
+class TestSameCode:
+    @pytest.mark.parametrize(
+        ("one", "other", "same"),
+        [
+            (operator(direct={"f": 8}), operator(direct={"f": 8}), True),
+            (operator(rows=8, direct={"f": 8}), operator(rows=16, direct={"f": 16}), True),
+            (operator(counts={"flops": 1}, direct={"f": 8}), operator(counts={"flops": 2}, direct={"f": 8}), True),
+            (operator(direct={"f": 8}), operator(direct={"f": 9}), False),
+            (operator(direct={"f": 8}), operator(direct={"g": 8}), False),
+            (operator(name="A", direct={"f": 8}), operator(name="B", direct={"f": 8}), False),
+        ],
+    )  # fmt: skip
+    def test_by_the_users_own_functions(self, one, other, same):
+        assert same_code(work(one), work(other)) is same
+
+    def test_one_operator_more(self):
+        assert not same_code(work(operator()), work(operator(), operator(name="B")))
+
+    @LIGHT
+    @given(works)
+    def test_itself_with_other_software(self, one):
+        assert same_code(one, replace(one, software={"torch": "x"}))
 
 
 class TestCounters:
