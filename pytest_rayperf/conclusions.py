@@ -155,7 +155,8 @@ class Conclusions:
             if work.software == then.software and not compare_work(work, then):
                 # What is recorded stays: it was shown by repetition, and names what is not determined.
                 return (then if options.update_baselines else work), None
-            if options.update_baselines or compare_work(work, then):
+            # With other software nothing of it gates: no need to make sure of it.
+            if options.update_baselines or (work.software == then.software and compare_work(work, then)):
                 work = count(True)
         except WorkUncountable as error:
             return None, str(error)
