@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from scipy import special, stats
@@ -36,7 +37,7 @@ class Noise:
     Args:
         session_sd: standard deviation of the log between sessions.
         round_sd: standard deviation of the log between rounds of a session.
-        session_weight: degrees of freedom that the first belief counts for.
+        session_weight: degrees of freedom that the first belief counts for; infinity where it is knowledge.
         round_weight: those of the second.
     """
 
@@ -87,6 +88,8 @@ class LogEstimate:
         return max(1.0, _exp(self.value + self._quantile(1 - power) * self.standard_error))
 
     def _quantile(self, tail: float) -> float:
+        if math.isinf(self.df):
+            return -float(special.ndtri(tail))
         return -float(special.stdtrit(self.df, tail))
 
 
@@ -155,6 +158,8 @@ def after_rounds(
     For giving up early: where even this estimate is too wide, measuring on is a waste.
     """
     estimate = session_ratio(reference, current, noise)
+    if rounds == len(current):
+        return estimate
     repeats = math.ceil(rounds / len(current))
     extended = session_ratio(reference, (list(current) * repeats)[:rounds], noise)
     return replace(extended, value=estimate.value)
@@ -167,9 +172,27 @@ def paired_ratio(numerator: Sequence[float], denominator: Sequence[float], noise
     Raises:
         ValueError: unequal counts, no pairs, or a figure that is not a finite number above 0.
     """
-    if len(numerator) != len(denominator):
-        raise ValueError(f"{len(numerator)} figures against {len(denominator)}: pairs have one of each")
-    differences = [a - b for a, b in zip(_logs(numerator), _logs(denominator), strict=True)]
+    return paired_product([(numerator, denominator)], noise)
+
+
+def paired_product(ratios: Sequence[tuple[Sequence[float], Sequence[float]]], noise: Noise) -> LogEstimate:
+    """Log of the product of ratios, each of a numerator and a denominator, measured in the same pairs.
+
+    How the ratios go together is in the products' own scatter, so that nothing need be known of it.
+
+    Args:
+        ratios: one or more.
+        noise: what is believed of the product.
+
+    Raises:
+        ValueError: as of `paired_ratio`.
+    """
+    factors = []
+    for numerator, denominator in ratios:
+        if len(numerator) != len(denominator):
+            raise ValueError(f"{len(numerator)} figures against {len(denominator)}: pairs have one of each")
+        factors.append([a - b for a, b in zip(_logs(numerator), _logs(denominator), strict=True)])
+    differences = [math.fsum(logs) for logs in zip(*factors, strict=True)]
     mean, count = _mean(differences), len(differences)
     squares = math.fsum((x - mean) ** 2 for x in differences)
     # Two independent rounds make up a pair's difference, hence twice the variance of a round.
@@ -224,14 +247,22 @@ def _moderated(squares: float, df: int, prior: float, weight: float, point: floa
     What scatters more than the prior allows (beyond this point of F: "prior-data conflict", Evans and
     Moshonov 2006, doi:10.1214/06-BA129) speaks for itself: the belief would hide noise.
     """
-    if df > 0 and squares > df * prior * float(special.fdtri(df, weight, point)):
+    if math.isinf(weight):
+        return prior, weight
+    if df > 0 and squares > df * prior * _f_point(df, weight, point):
         return squares / df, df
     return (squares + weight * prior) / (df + weight), df + weight
 
 
+@lru_cache(maxsize=4096)
+def _f_point(df: int, weight: float, point: float) -> float:
+    return float(special.fdtri(df, weight, point))
+
+
 def _satterthwaite(*parts: tuple[float, float]) -> float:
     total = sum(variance for variance, _ in parts)
-    return total**2 / sum(variance**2 / df for variance, df in parts)
+    unsure = sum(variance**2 / df for variance, df in parts)
+    return total**2 / unsure if unsure else math.inf
 
 
 def _logs(figures: Sequence[float]) -> list[float]:
