@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from scipy import special
 
@@ -107,6 +108,7 @@ class _Found:
     machine: float = 0.0
 
 
+@lru_cache(maxsize=8)  # for the answer, and then for its chances
 def _by_sessions(series: Series, later: int | None = None) -> _Found:
     """As of now, or as it would be after so many rounds like these."""
     rounds = later or len(series.current)
@@ -122,6 +124,7 @@ def _by_sessions(series: Series, later: int | None = None) -> _Found:
     return _with_work(own, together(own, work, rounds), work, series.work.machine)
 
 
+@lru_cache(maxsize=8)
 def _by_pairs(series: Series) -> _Found:
     own = _worsening(series, paired_ratio(series.current, series.sessions[0], series.noise))
     if series.work is None or series.whole is None:
@@ -171,7 +174,7 @@ def _compare(series: Series, found: _Found, policy: Policy) -> Comparison:
     status: Status = "inconclusive"
     if slowdown.low > limit:
         status = "regressed"
-    elif math.log(found.whole.interval(alpha, alpha).high) + found.machine < -math.log(limit):
+    elif math.log(found.whole.high(alpha)) + found.machine < -math.log(limit):
         status = "improved"
     elif slowdown.high <= limit:
         status = "unchanged"
@@ -200,8 +203,8 @@ def _shown(series: Series, slowdown: Interval) -> tuple[float, float]:
 def _limits(series: Series, found: _Found, rounds: int, policy: Policy) -> Interval:
     alpha = _level(policy.alpha_for(series.metric.name), found.own, rounds, policy)
     beta = _level(BETA, found.whole, rounds, policy)
-    own = replace(found.own, value=found.own.value + found.saved).interval(alpha, beta)
-    return Interval(own.ratio, own.low, found.whole.interval(alpha, beta).high)
+    own = replace(found.own, value=found.own.value + found.saved) if found.saved else found.own
+    return Interval(own.ratio, own.low(alpha), found.whole.high(beta))
 
 
 def _level(total: float, estimate: LogEstimate, rounds: int, policy: Policy) -> float:

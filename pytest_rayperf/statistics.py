@@ -67,9 +67,20 @@ class LogEstimate:
             alpha_low: chance that the true ratio is below `low`.
             alpha_high: chance that it is above `high`.
         """
-        low = self.value - self._quantile(alpha_low) * self.standard_error
-        high = self.value + self._quantile(alpha_high) * self.standard_error
-        return Interval(_exp(self.value), _exp(low), _exp(high))
+        return Interval(self.ratio, self.low(alpha_low), self.high(alpha_high))
+
+    def low(self, alpha: float) -> float:
+        """What the ratio is below with the chance `alpha`."""
+        return _exp(self.value - self._quantile(alpha) * self.standard_error)
+
+    def high(self, alpha: float) -> float:
+        """What it is above with that chance."""
+        return _exp(self.value + self._quantile(alpha) * self.standard_error)
+
+    @property
+    def ratio(self) -> float:
+        """As it is estimated."""
+        return _exp(self.value)
 
     @property
     def inverse(self) -> LogEstimate:
@@ -85,12 +96,10 @@ class LogEstimate:
         might have been missed, which the same figures rule out: Hoenig and Heisey 2001,
         doi:10.1198/000313001300339897.)
         """
-        return max(1.0, _exp(self.value + self._quantile(1 - power) * self.standard_error))
+        return max(1.0, self.high(1 - power))
 
     def _quantile(self, tail: float) -> float:
-        if math.isinf(self.df):
-            return -float(special.ndtri(tail))
-        return -float(special.stdtrit(self.df, tail))
+        return _t_quantile(self.df, tail)
 
 
 def session_ratio(
@@ -255,6 +264,12 @@ def _moderated(squares: float, df: int, prior: float, weight: float, point: floa
 
 
 @lru_cache(maxsize=4096)
+def _t_quantile(df: float, tail: float) -> float:
+    """Beyond which Student's t is with that chance; with infinite `df` it is the normal's."""
+    return -float(special.ndtri(tail) if math.isinf(df) else special.stdtrit(df, tail))
+
+
+@lru_cache(maxsize=4096)
 def _f_point(df: int, weight: float, point: float) -> float:
     return float(special.fdtri(df, weight, point))
 
@@ -265,10 +280,15 @@ def _satterthwaite(*parts: tuple[float, float]) -> float:
     return total**2 / unsure if unsure else math.inf
 
 
-def _logs(figures: Sequence[float]) -> list[float]:
+def _logs(figures: Sequence[float]) -> tuple[float, ...]:
+    return _logs_of(tuple(figures))
+
+
+@lru_cache(maxsize=256)  # the same rounds are asked after look after look
+def _logs_of(figures: tuple[float, ...]) -> tuple[float, ...]:
     if not figures or not all(0 < figure < math.inf for figure in figures):  # NaN is neither
         raise ValueError(f"figures must be finite and above 0, got {list(figures)!r}")
-    return [math.log(figure) for figure in figures]
+    return tuple(map(math.log, figures))
 
 
 def _mean(values: Sequence[float]) -> float:
