@@ -127,7 +127,7 @@ def _by_sessions(series: Series, later: int | None = None) -> _Found:
 @lru_cache(maxsize=8)
 def _by_pairs(series: Series) -> _Found:
     own = _worsening(series, paired_ratio(series.current, series.sessions[0], series.noise))
-    if series.work is None or series.whole is None:
+    if series.work is None:
         return _Found(own, own)
     work = series.work
     # Seconds a row, which each pair has measured: no need to add up what work and waiting scatter by.

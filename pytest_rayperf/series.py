@@ -46,7 +46,7 @@ class Series:
     current: Figures
     noise: Noise
     work: Series | None = None
-    whole: Noise | None = None
+    whole: Noise = NOISE[THROUGHPUT.name]
     machine: float = 0.0
 
     def __bool__(self) -> bool:

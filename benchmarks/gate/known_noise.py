@@ -15,6 +15,8 @@ one. The gate is not, and asks for more: neither work nor waiting may have grown
 - times: rounds over Wald's. As sure: the gate decides rightly in 95 %, so that both have the same errors.
 - as one look: how often the verdict is that of a single look at all the rounds, with all of the error.
   Opposite: one of both says regressed, and the other that it is not.
+- unknown: the gate on the same pairs, where the same noise is a mere belief, with the weight that it has in
+  `noise.py`: what it costs not to know. Right: how often it then says what is true.
 
 Exit status 1 where the gate is as sure, and takes more than 1.5 times the rounds of Wald's test, or of its
 own first look, which is after three.
@@ -33,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 from simulate import BENCHMARKS, PASSED, is_opposite, wald_rounds
 
+from pytest_rayperf.noise import NOISE
 from pytest_rayperf.policy import BETA, Policy, look_schedule
 from pytest_rayperf.questions import Question, speaker, worth_measuring_on
 from pytest_rayperf.results import CPU_PER_ROW, THROUGHPUT
@@ -87,9 +90,9 @@ class Pairs:
     work: tuple[Floats, Floats]
     cores: tuple[Floats, Floats]
 
-    def questions(self, count: int, cell: Cell, policy: Policy) -> list[Question]:
-        """What is asked of the first `count` pairs, the noise known."""
-        known = Noise(1.0, cell.work_sd, round_weight=math.inf)
+    def questions(self, count: int, cell: Cell, policy: Policy, weight: float) -> list[Question]:
+        """What is asked of the first `count` pairs, where the belief in their noise has this weight."""
+        known = Noise(1.0, cell.work_sd, round_weight=weight)
         waits = replace(known, round_sd=cell.waiting_sd)
         both = replace(known, round_sd=math.hypot(cell.work_sd, cell.waiting_sd))
         then, now = ((tuple(w[:count]), tuple(c[:count])) for w, c in zip(self.work, self.cores, strict=True))
@@ -114,10 +117,10 @@ def drawn(cell: Cell, count: int, generator: np.random.Generator) -> Pairs:
     return Pairs((then, now), (before, after / cell.slowdown))
 
 
-def gate(pairs: Pairs, cell: Cell, policy: Policy) -> tuple[str, int]:
+def gate(pairs: Pairs, cell: Cell, policy: Policy, weight: float = math.inf) -> tuple[str, int]:
     """The gate's status, and after how many rounds: as `verdict.settled_pairs` ends it."""
     for count in policy.looks:
-        questions = pairs.questions(count, cell, policy)
+        questions = pairs.questions(count, cell, policy, weight)
         answers = [question.answer for question in questions]
         if any(answer.status == "regressed" for answer in answers):
             return "regressed", count
@@ -143,19 +146,22 @@ def play(cell: Cell, plays: int, seed: int) -> tuple[dict[str, object], bool]:
     once = replace(policy, looks=(cell.most,))
     alpha = policy.alpha / BENCHMARKS
     generator = np.random.default_rng([seed, int(1000 * cell.work_sd), int(1000 * cell.slowdown), cell.most])
-    statuses, fixed, rounds, his = [], [], [], []
+    statuses, fixed, rounds, his, unsure = [], [], [], [], []
     for _ in range(plays):
         pairs = drawn(cell, 400, generator)
         status, count = gate(pairs, cell, policy)
         statuses.append(status)
         rounds.append(count)
         fixed.append(gate(pairs, cell, once)[0])
+        unsure.append(gate(pairs, cell, policy, NOISE[CPU_PER_ROW.name].round_weight))
         his.append(wald(pairs.logs(cell), cell, alpha))
     shares = Counter(statuses)
     mean = float(np.mean(rounds))
     known = [count for count in his if count is not None]
     needs = float(np.mean(known)) if known else math.inf
-    right = shares["regressed"] if cell.slowdown > THRESHOLD else sum(shares[s] for s in PASSED)
+    wanted = ("regressed",) if cell.slowdown > THRESHOLD else PASSED
+    then_right = sum(status in wanted for status, _ in unsure)
+    right = sum(shares[status] for status in wanted)
     as_sure = right >= (1 - BETA) * plays
     row = {
         "noise": f"{cell.work_sd:.1%}, {cell.waiting_sd:.1%}",
@@ -171,6 +177,8 @@ def play(cell: Cell, plays: int, seed: int) -> tuple[dict[str, object], bool]:
         "as sure": "yes" if as_sure else "",
         "as one look": f"{same(statuses, fixed) / plays:.1%}",
         "opposite": f"{opposite(statuses, fixed) / plays:.2%}",
+        "unknown: rounds": f"{np.mean([count for _, count in unsure]):.1f}",
+        "right": f"{then_right / plays:.1%}" if known else "",
     }
     return row, not as_sure or mean <= LIMIT * max(needs, policy.looks[0])
 
