@@ -20,8 +20,9 @@ What each look may spend of these chances is in `sequential.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from scipy import special
 
@@ -33,6 +34,7 @@ from pytest_rayperf.statistics import (
     LogEstimate,
     after_pairs,
     after_rounds,
+    paired_product,
     paired_ratio,
     together,
 )
@@ -77,8 +79,10 @@ def chances_of_sessions(series: Series, policy: Policy) -> Chances:
 
 def chances_of_pairs(series: Series, policy: Policy) -> Chances:
     """How likely `compare_pairs` is to decide with the rounds that are left."""
-    last = max(policy.looks[-1], len(series.current))
-    return _chances(series, _by_pairs(series), _by_pairs(series, last), policy)
+    now, last = len(series.current), max(policy.looks[-1], len(series.current))
+    found = _by_pairs(series)
+    own, whole = (after_pairs(estimate, now, last) for estimate in (found.own, found.whole))
+    return _chances(series, found, replace(found, own=own, whole=whole), policy)
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class _Found:
 
     Attributes:
         own: by the metric's own figures.
-        whole: with the work's added, at equal speed of the machine.
+        whole: of work and waiting together, at equal speed of the machine.
         saved: how much less CPU time there is a row, 0 or below. The machine's part counts too: who does not
             compute is no faster on a faster machine.
         machine: how much slower the machine is now, 0 or above: an improvement that is none for who does
@@ -104,35 +108,42 @@ class _Found:
     machine: float = 0.0
 
 
+@lru_cache(maxsize=8)  # for the answer, and then for its chances
 def _by_sessions(series: Series, later: int | None = None) -> _Found:
     """As of now, or as it would be after so many rounds like these."""
-    now = len(series.current)
+    rounds = later or len(series.current)
 
     def estimate(one: Series) -> LogEstimate:
-        return after_rounds(one.sessions, one.current, one.noise, later or now)
+        return after_rounds(one.sessions, one.current, one.noise, rounds)
 
-    return _found(series, later or now, estimate)
-
-
-def _by_pairs(series: Series, later: int | None = None) -> _Found:
-    """As of now, or as it would be after so many pairs like these."""
-    now = len(series.current)
-
-    def estimate(one: Series) -> LogEstimate:
-        return after_pairs(paired_ratio(one.current, one.sessions[0], one.noise), now, later or now)
-
-    return _found(series, later or now, estimate)
-
-
-def _found(series: Series, rounds: int, estimate: Callable[[Series], LogEstimate]) -> _Found:
-    own = estimate(series)
-    if series.metric.better == "higher":
-        own = own.inverse
+    own = _worsening(series, estimate(series))
     if series.work is None:
         return _Found(own, own)
-    work, machine = estimate(series.work), series.work.machine
+    # Added up, for wall time itself differs by more from session to session: no probe mends it.
+    work = estimate(series.work)
+    return _with_work(own, together(own, work, rounds), work, series.work.machine)
+
+
+@lru_cache(maxsize=8)
+def _by_pairs(series: Series) -> _Found:
+    own = _worsening(series, paired_ratio(series.current, series.sessions[0], series.noise))
+    if series.work is None:
+        return _Found(own, own)
+    work = series.work
+    # Seconds a row, which each pair has measured: no need to add up what work and waiting scatter by.
+    factors = [(series.sessions[0], series.current), (work.current, work.sessions[0])]
+    estimate = paired_ratio(work.current, work.sessions[0], work.noise)
+    return _with_work(own, paired_product(factors, series.whole), estimate, work.machine)
+
+
+def _worsening(series: Series, estimate: LogEstimate) -> LogEstimate:
+    """Above 0 where the metric got worse."""
+    return estimate.inverse if series.metric.better == "higher" else estimate
+
+
+def _with_work(own: LogEstimate, whole: LogEstimate, work: LogEstimate, machine: float) -> _Found:
     saved = min(0.0, work.value, work.value + machine)
-    return _Found(own, together(own, work, rounds), saved, max(0.0, machine))
+    return _Found(own, whole, saved, max(0.0, machine))
 
 
 def _chances(series: Series, now: _Found, then: _Found, policy: Policy) -> Chances:
@@ -163,7 +174,7 @@ def _compare(series: Series, found: _Found, policy: Policy) -> Comparison:
     status: Status = "inconclusive"
     if slowdown.low > limit:
         status = "regressed"
-    elif math.log(found.whole.interval(alpha, alpha).high) + found.machine < -math.log(limit):
+    elif math.log(found.whole.high(alpha)) + found.machine < -math.log(limit):
         status = "improved"
     elif slowdown.high <= limit:
         status = "unchanged"
@@ -192,8 +203,8 @@ def _shown(series: Series, slowdown: Interval) -> tuple[float, float]:
 def _limits(series: Series, found: _Found, rounds: int, policy: Policy) -> Interval:
     alpha = _level(policy.alpha_for(series.metric.name), found.own, rounds, policy)
     beta = _level(BETA, found.whole, rounds, policy)
-    own = replace(found.own, value=found.own.value + found.saved).interval(alpha, beta)
-    return Interval(own.ratio, own.low, found.whole.interval(alpha, beta).high)
+    own = replace(found.own, value=found.own.value + found.saved) if found.saved else found.own
+    return Interval(own.ratio, own.low(alpha), found.whole.high(beta))
 
 
 def _level(total: float, estimate: LogEstimate, rounds: int, policy: Policy) -> float:

@@ -46,3 +46,13 @@ UNPROBED_SD, UNPROBED_WEIGHT = 0.09, 8.0
 
 WAITING = Noise(session_sd=0.03, round_sd=0.045, round_weight=4.0)
 """Of busy cores: what the machine does to the work is in both factors, and cancels."""
+
+DISTURBED: Mapping[str, Noise] = {
+    CPU_PER_ROW.name: Noise(session_sd=0.06, round_sd=0.07),
+    THROUGHPUT.name: Noise(session_sd=0.06, round_sd=0.19, round_weight=1.9),
+}
+"""Where something else had the machine during half of the rounds or more. Whom it took the CPU from differs
+from one round to the next: CPU time a row varies hardly more for it, waiting several times as much."""
+
+WAITING_DISTURBED = Noise(session_sd=0.03, round_sd=0.155, round_weight=1.8)
+"""Of busy cores."""

@@ -52,7 +52,8 @@ class Question:
     def answer(self) -> Comparison:
         """What the figures say."""
         compare = compare_pairs if self.paired else compare_sessions
-        return replace(compare(self.series, self.policy), since=self.since)
+        said = compare(self.series, self.policy)
+        return said if self.since is None else replace(said, since=self.since)
 
     @property
     def chances(self) -> Chances:

@@ -17,6 +17,7 @@ the "significance level approach" of Jennison and Turnbull, ch. 4.4.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -45,7 +46,7 @@ def nominal_level(total: float, looks: tuple[int, ...], rounds: int, fixed_share
             forward; beyond the last it is the last one.
         fixed_share: F / (F + R), from 0 to 1.
     """
-    index = next((i for i, look in enumerate(looks) if rounds <= look), len(looks) - 1)
+    index = min(bisect_left(looks, rounds), len(looks) - 1)
     return _levels(total, looks, round(fixed_share * _STEPS))[index]
 
 

@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from pytest_rayperf.noise import NOISE, UNPROBED_SD, UNPROBED_WEIGHT, WAITING
+from pytest_rayperf.noise import DISTURBED, NOISE, UNPROBED_SD, UNPROBED_WEIGHT, WAITING, WAITING_DISTURBED
 from pytest_rayperf.policy import PROBE_LIMIT
 from pytest_rayperf.reference import Reference, ReferenceSession
 from pytest_rayperf.results import CPU_PER_ROW, PEAK_MEMORY, REUSED, THROUGHPUT, Metric, Probe, Round
@@ -36,6 +36,7 @@ class Series:
         current: this session's rounds'.
         noise: what is believed of them beforehand.
         work: of throughput, where the figures are busy cores: the CPU seconds a row of the same rounds.
+        whole: with `work`, what is believed of both together, which is throughput itself.
         machine: of CPU times, the mean log of how many times slower the machine is now at fixed work: what
             they were multiplied by.
     """
@@ -45,6 +46,7 @@ class Series:
     current: Figures
     noise: Noise
     work: Series | None = None
+    whole: Noise = NOISE[THROUGHPUT.name]
     machine: float = 0.0
 
     def __bool__(self) -> bool:
@@ -87,7 +89,7 @@ def _of_work(rounds: Sequence[Round], sessions: Sequence[ReferenceSession], prob
         CPU_PER_ROW,
         tuple(filter(None, brought)),
         figures_of(CPU_PER_ROW, rounds),
-        NOISE[CPU_PER_ROW.name],
+        _believed(CPU_PER_ROW, rounds, sessions),
         machine=math.fsum(map(math.log, slower)) / len(slower),
     )
 
@@ -102,7 +104,8 @@ def _of_waiting(
     work = _of_work(rounds, known, probe)
     if not (current and work and all(brought)):
         return None
-    return Series(THROUGHPUT, tuple(brought), current, WAITING, work)
+    noise = WAITING_DISTURBED if _disturbed(rounds, known) else WAITING
+    return Series(THROUGHPUT, tuple(brought), current, noise, work, _believed(THROUGHPUT, rounds, known))
 
 
 def _busy_cores(rounds: Sequence[Round]) -> Figures:
@@ -112,8 +115,20 @@ def _busy_cores(rounds: Sequence[Round]) -> Figures:
 
 def _of_times(metric: Metric, rounds: Sequence[Round], sessions: Sequence[ReferenceSession]) -> Series:
     """As they were measured."""
-    noise = replace(NOISE[metric.name], session_sd=UNPROBED_SD, session_weight=UNPROBED_WEIGHT)
+    believed = _believed(metric, rounds, sessions)
+    noise = replace(believed, session_sd=UNPROBED_SD, session_weight=UNPROBED_WEIGHT)
     return Series(metric, _figures(metric, sessions), figures_of(metric, rounds), noise)
+
+
+def _believed(metric: Metric, rounds: Sequence[Round], sessions: Sequence[ReferenceSession]) -> Noise:
+    noise = NOISE[metric.name]
+    return DISTURBED.get(metric.name, noise) if _disturbed(rounds, sessions) else noise
+
+
+def _disturbed(rounds: Sequence[Round], sessions: Sequence[ReferenceSession]) -> bool:
+    """Half of them or more: one among many hardly says what the others scatter by."""
+    marks = [bool(r.disturbed) for one in (rounds, *(session.rounds for session in sessions)) for r in one]
+    return 2 * sum(marks) >= len(marks) > 0
 
 
 def _figures(metric: Metric, sessions: Sequence[ReferenceSession]) -> tuple[Figures, ...]:

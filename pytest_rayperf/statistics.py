@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from scipy import special, stats
@@ -36,7 +37,7 @@ class Noise:
     Args:
         session_sd: standard deviation of the log between sessions.
         round_sd: standard deviation of the log between rounds of a session.
-        session_weight: degrees of freedom that the first belief counts for.
+        session_weight: degrees of freedom that the first belief counts for; infinity where it is knowledge.
         round_weight: those of the second.
     """
 
@@ -66,9 +67,20 @@ class LogEstimate:
             alpha_low: chance that the true ratio is below `low`.
             alpha_high: chance that it is above `high`.
         """
-        low = self.value - self._quantile(alpha_low) * self.standard_error
-        high = self.value + self._quantile(alpha_high) * self.standard_error
-        return Interval(_exp(self.value), _exp(low), _exp(high))
+        return Interval(self.ratio, self.low(alpha_low), self.high(alpha_high))
+
+    def low(self, alpha: float) -> float:
+        """What the ratio is below with the chance `alpha`."""
+        return _exp(self.value - self._quantile(alpha) * self.standard_error)
+
+    def high(self, alpha: float) -> float:
+        """What it is above with that chance."""
+        return _exp(self.value + self._quantile(alpha) * self.standard_error)
+
+    @property
+    def ratio(self) -> float:
+        """As it is estimated."""
+        return _exp(self.value)
 
     @property
     def inverse(self) -> LogEstimate:
@@ -84,10 +96,10 @@ class LogEstimate:
         might have been missed, which the same figures rule out: Hoenig and Heisey 2001,
         doi:10.1198/000313001300339897.)
         """
-        return max(1.0, _exp(self.value + self._quantile(1 - power) * self.standard_error))
+        return max(1.0, self.high(1 - power))
 
     def _quantile(self, tail: float) -> float:
-        return -float(special.stdtrit(self.df, tail))
+        return _t_quantile(self.df, tail)
 
 
 def session_ratio(
@@ -155,6 +167,8 @@ def after_rounds(
     For giving up early: where even this estimate is too wide, measuring on is a waste.
     """
     estimate = session_ratio(reference, current, noise)
+    if rounds == len(current):
+        return estimate
     repeats = math.ceil(rounds / len(current))
     extended = session_ratio(reference, (list(current) * repeats)[:rounds], noise)
     return replace(extended, value=estimate.value)
@@ -167,9 +181,27 @@ def paired_ratio(numerator: Sequence[float], denominator: Sequence[float], noise
     Raises:
         ValueError: unequal counts, no pairs, or a figure that is not a finite number above 0.
     """
-    if len(numerator) != len(denominator):
-        raise ValueError(f"{len(numerator)} figures against {len(denominator)}: pairs have one of each")
-    differences = [a - b for a, b in zip(_logs(numerator), _logs(denominator), strict=True)]
+    return paired_product([(numerator, denominator)], noise)
+
+
+def paired_product(ratios: Sequence[tuple[Sequence[float], Sequence[float]]], noise: Noise) -> LogEstimate:
+    """Log of the product of ratios, each of a numerator and a denominator, measured in the same pairs.
+
+    How the ratios go together is in the products' own scatter, so that nothing need be known of it.
+
+    Args:
+        ratios: one or more.
+        noise: what is believed of the product.
+
+    Raises:
+        ValueError: as of `paired_ratio`.
+    """
+    factors = []
+    for numerator, denominator in ratios:
+        if len(numerator) != len(denominator):
+            raise ValueError(f"{len(numerator)} figures against {len(denominator)}: pairs have one of each")
+        factors.append([a - b for a, b in zip(_logs(numerator), _logs(denominator), strict=True)])
+    differences = [math.fsum(logs) for logs in zip(*factors, strict=True)]
     mean, count = _mean(differences), len(differences)
     squares = math.fsum((x - mean) ** 2 for x in differences)
     # Two independent rounds make up a pair's difference, hence twice the variance of a round.
@@ -224,20 +256,39 @@ def _moderated(squares: float, df: int, prior: float, weight: float, point: floa
     What scatters more than the prior allows (beyond this point of F: "prior-data conflict", Evans and
     Moshonov 2006, doi:10.1214/06-BA129) speaks for itself: the belief would hide noise.
     """
-    if df > 0 and squares > df * prior * float(special.fdtri(df, weight, point)):
+    if math.isinf(weight):
+        return prior, weight
+    if df > 0 and squares > df * prior * _f_point(df, weight, point):
         return squares / df, df
     return (squares + weight * prior) / (df + weight), df + weight
 
 
+@lru_cache(maxsize=4096)
+def _t_quantile(df: float, tail: float) -> float:
+    """Beyond which Student's t is with that chance; with infinite `df` it is the normal's."""
+    return -float(special.ndtri(tail) if math.isinf(df) else special.stdtrit(df, tail))
+
+
+@lru_cache(maxsize=4096)
+def _f_point(df: int, weight: float, point: float) -> float:
+    return float(special.fdtri(df, weight, point))
+
+
 def _satterthwaite(*parts: tuple[float, float]) -> float:
     total = sum(variance for variance, _ in parts)
-    return total**2 / sum(variance**2 / df for variance, df in parts)
+    unsure = sum(variance**2 / df for variance, df in parts)
+    return total**2 / unsure if unsure else math.inf
 
 
-def _logs(figures: Sequence[float]) -> list[float]:
+def _logs(figures: Sequence[float]) -> tuple[float, ...]:
+    return _logs_of(tuple(figures))
+
+
+@lru_cache(maxsize=256)  # the same rounds are asked after look after look
+def _logs_of(figures: tuple[float, ...]) -> tuple[float, ...]:
     if not figures or not all(0 < figure < math.inf for figure in figures):  # NaN is neither
         raise ValueError(f"figures must be finite and above 0, got {list(figures)!r}")
-    return [math.log(figure) for figure in figures]
+    return tuple(map(math.log, figures))
 
 
 def _mean(values: Sequence[float]) -> float:

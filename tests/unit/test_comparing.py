@@ -436,7 +436,8 @@ def waiting(wall, cpu=1.0, machine=1.0, n=20, k=8, by=0.0):
         NOISE[CPU_PER_ROW.name],
         machine=math.log(machine),
     )
-    return Series(THROUGHPUT, ((0.8,) * n,) * k, (0.8 * cpu / wall,) * n, WAITING, work)
+    whole = NOISE[THROUGHPUT.name]
+    return Series(THROUGHPUT, ((0.8,) * n,) * k, (0.8 * cpu / wall,) * n, WAITING, work, whole)
 
 
 BOTH = pytest.mark.parametrize(
@@ -448,6 +449,16 @@ BOTH = pytest.mark.parametrize(
     ids=["sessions", "pairs"],
 )
 walls = st.floats(0.3, 3)
+
+
+def whole_of(compare, series):
+    """Work and waiting together: of sessions the sum of both, of pairs the seconds a row themselves."""
+    now, work = series.current, series.work
+    if compare is compare_sessions:
+        waits = session_ratio(series.sessions, now, series.noise).inverse
+        return together(waits, session_ratio(work.sessions, work.current, work.noise), len(now))
+    then = [a / b for a, b in zip(work.sessions[0], series.sessions[0], strict=True)]
+    return paired_ratio([a / b for a, b in zip(work.current, now, strict=True)], then, NOISE[THROUGHPUT.name])
 
 
 class TestWaiting:
@@ -497,7 +508,7 @@ class TestWaiting:
         own, work = ratio_of(series).inverse, ratio_of(series.work)
         assert work.value == pytest.approx(math.log(cpu / machine))
         saved = min(1.0, cpu, cpu / machine)
-        whole = together(own, work, 7)
+        whole = whole_of(compare, series)
         alpha = nominal_level(POLICY.alpha_for(THROUGHPUT.name), POLICY.looks, 7, own.fixed_share)
         beta = nominal_level(BETA, POLICY.looks, 7, whole.fixed_share)
         found = compare(series, POLICY)
@@ -554,12 +565,27 @@ class TestWaiting:
     def test_improved_to_the_edge(self, compare, ratio_of, cpu, machine):
         """By hand: the upper limit of both together, on a machine that is no faster than it was."""
         series = waiting(0.5, cpu, machine)
-        whole = together(ratio_of(series).inverse, ratio_of(series.work), 20)
+        whole = whole_of(compare, series)
         alpha = nominal_level(POLICY.alpha_for(THROUGHPUT.name), POLICY.looks, 20, whole.fixed_share)
         edge = 1 / (whole.interval(alpha, alpha).high * max(1.0, machine))
         assert edge > 1
         for factor, status in ((1 - 1e-9, "improved"), (1 + 1e-9, "unchanged")):
             assert compare(series, replace(POLICY, max_slowdown=edge * factor)).status == status
+
+    def test_of_pairs_what_work_and_waiting_do_to_each_other_is_no_noise(self):
+        """A round that computes for longer has more busy cores: seconds a row are as they were."""
+        then = waiting(1.0)
+        shaken = scattered(1.0, 0.2, 20)
+        work = replace(then.work, current=tuple(0.02 * x for x in shaken))
+        series = replace(then, work=work, current=tuple(0.8 * x for x in shaken))
+        limits = compare_pairs(series, POLICY).slowdown
+        assert limits.high == pytest.approx(compare_pairs(then, POLICY).slowdown.high)
+
+    def test_of_pairs_that_are_known_the_noise_is_the_wholes(self):
+        known = replace(NOISE[THROUGHPUT.name], round_sd=0.01, round_weight=math.inf)
+        limits = compare_pairs(replace(waiting(1.0, by=0.1), whole=known), POLICY).slowdown
+        reach = stats.norm.isf(nominal_level(BETA, POLICY.looks, 20, 0.0)) * 0.01 * math.sqrt(2 / 20)
+        assert math.log(limits.high) == pytest.approx(reach)
 
     @BOTH
     def test_shows_the_rows_a_second_at_this_cpu_time(self, compare, ratio_of):

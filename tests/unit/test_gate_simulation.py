@@ -6,6 +6,7 @@ import math
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 GATE = Path(__file__).resolve().parents[2] / "benchmarks" / "gate"
@@ -20,6 +21,14 @@ def gate(monkeypatch):
     yield simulate, traces
     for name in ("simulate", "traces"):
         sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def known(gate):
+    import known_noise
+
+    yield known_noise
+    sys.modules.pop("known_noise", None)
 
 
 def play(gate, noise, reference, slowdown, kind="work", threshold=1.10, suites=10):
@@ -79,6 +88,34 @@ class TestSuites:
         assert count.alarmed == 0
         assert count.statuses["inconclusive"] > 0
 
+    @pytest.mark.parametrize("kind", ["work", "waiting"])
+    def test_nor_are_disturbed_pairs(self, gate, kind):
+        """One recorded pair of 32 is 2.4 times as slow as the other: drawn three times it is no proof."""
+        count = play(gate, "busy", "pairs", 1.03, kind, suites=30)
+        assert count.alarmed == 0
+        assert count.statuses["unchanged"] > 0
+
+    def test_the_verdict_of_twenty_rounds_is_never_the_opposite(self, gate):
+        for slowdown in (1.0, 1.2):
+            count = play(gate, "light", "pairs", slowdown)
+            assert count.fixed == 22
+            assert count.opposite == 0
+            assert count.same_as_fixed > 0.7 * count.fixed
+
+    @pytest.mark.parametrize(
+        ("one", "other", "opposite"),
+        [
+            ("regressed", "unchanged", True),
+            ("improved", "regressed", True),
+            ("regressed", "inconclusive", False),
+            ("regressed", "regressed", False),
+            ("improved", "unchanged", False),
+        ],
+    )
+    def test_opposite_is_a_regression_that_the_other_rules_out(self, gate, one, other, opposite):
+        simulate, _ = gate
+        assert simulate.is_opposite(one, other) == opposite
+
     def test_the_same_seed_plays_the_same_suites(self, gate):
         one, other = (play(gate, "nothing", "3 sessions", 1.05, suites=3) for _ in range(2))
         assert (one.statuses, one.rounds) == (other.statuses, other.rounds)
@@ -102,3 +139,36 @@ class TestLimits:
         simulate, _ = gate
         found = simulate.wald_rounds(0.1, 1.1 * math.exp(0.1), 1.1, 0.001)
         assert found == pytest.approx(2 * (0.95 * math.log(950) + 0.05 * math.log(0.05 / 0.999)))
+
+
+class TestKnownNoise:
+    """A short play of `benchmarks/gate/known_noise.py`."""
+
+    @pytest.mark.parametrize(
+        ("kind", "slowdown", "right"),
+        [("work", 1.0, "passed"), ("work", 1.3, "found"), ("waiting", 1.2, "found")],
+    )
+    def test_the_rounds_are_within_half_as_many_again_as_walds(self, known, kind, slowdown, right):
+        row, held = known.play(known.Cell(0.045, 0.03, kind, slowdown, 20), 60, 1)
+        assert held
+        assert float(row[right].rstrip("%")) > 90
+        assert row["opposite"] == "0.00%"
+
+    def test_at_the_threshold_there_is_nothing_to_compare_with(self, known):
+        row, held = known.play(known.Cell(0.045, 0.03, "work", 1.1, 20), 20, 1)
+        assert (held, row["Wald"], row["times"], row["as sure"]) == (True, "inf", "", "")
+
+    def test_wald_by_hand(self, known):
+        """Of no change against 1.10x: half of log 1.10 above and below, by its square over the variance."""
+        cell = known.Cell(0.03, 0.04, "work", 1.0, 20)
+        assert cell.deciding_sd == pytest.approx(0.05 * math.sqrt(2))
+        step = math.log(1.1) * (0.2 - math.log(1.1) / 2) / cell.deciding_sd**2
+        wanted = math.ceil(math.log(0.95 / 0.001) / step)
+        assert known.wald(np.full(99, 0.2), cell, 0.001) == wanted
+        assert known.wald(np.full(wanted - 1, 0.2), cell, 0.001) is None
+        lost = math.log(1.1) ** 2 / 2 / cell.deciding_sd**2
+        assert known.wald(np.zeros(99), cell, 0.001) == math.ceil(-math.log(0.05 / 0.999) / lost)
+
+    def test_it_is_told_the_noise_of_what_has_to_decide(self, known):
+        sds = [known.Cell(0.03, 0.04, *of, 20).deciding_sd for of in (("work", 1.2), ("waiting", 1.2))]
+        assert sds == pytest.approx([0.03 * math.sqrt(2), 0.04 * math.sqrt(2)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_rayperf.noise import NOISE, UNPROBED_SD, UNPROBED_WEIGHT, WAITING
+from pytest_rayperf.noise import DISTURBED, NOISE, UNPROBED_SD, UNPROBED_WEIGHT, WAITING, WAITING_DISTURBED
 from pytest_rayperf.policy import GATED
 from pytest_rayperf.results import CPU_PER_ROW, METRICS, PEAK_MEMORY, THROUGHPUT
 
@@ -17,7 +17,7 @@ def test_noise_is_of_metrics_that_there_are():
     assert set(NOISE) <= set(METRICS)
 
 
-@pytest.mark.parametrize("noise", [*NOISE.values(), WAITING], ids=[*NOISE, "waiting"])
+@pytest.mark.parametrize("noise", [*NOISE.values(), *DISTURBED.values(), WAITING, WAITING_DISTURBED])
 def test_a_belief_is_never_that_there_is_no_noise_nor_a_certainty(noise):
     assert 0 < noise.session_sd < 1
     assert 0 < noise.round_sd < 1
@@ -49,3 +49,11 @@ def test_three_rounds_do_not_prove_much():
     for metric in (CPU_PER_ROW, THROUGHPUT):
         assert NOISE[metric.name].round_weight <= 6
     assert WAITING.round_weight <= 6
+
+
+def test_beside_something_else_more_is_believed_and_less_surely():
+    pairs = [(NOISE[name], other) for name, other in DISTURBED.items()]
+    for usual, other in [*pairs, (WAITING, WAITING_DISTURBED)]:
+        assert other.round_sd > usual.round_sd
+        assert other.round_weight <= usual.round_weight
+        assert (other.session_sd, other.session_weight) == (usual.session_sd, usual.session_weight)

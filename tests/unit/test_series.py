@@ -10,7 +10,7 @@ from builders import LIGHT, make_round, make_rounds
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_rayperf.noise import NOISE, UNPROBED_SD, UNPROBED_WEIGHT, WAITING
+from pytest_rayperf.noise import DISTURBED, NOISE, UNPROBED_SD, UNPROBED_WEIGHT, WAITING, WAITING_DISTURBED
 from pytest_rayperf.reference import ReferenceSession
 from pytest_rayperf.results import CPU_PER_ROW, PEAK_MEMORY, THROUGHPUT, Probe
 from pytest_rayperf.series import series_of
@@ -111,6 +111,7 @@ class TestWaiting:
         assert series.current == pytest.approx((0.8, 0.9))
         assert series.sessions == (pytest.approx((1.0, 0.6)), pytest.approx((0.8, 0.8)))
         assert series.noise == WAITING
+        assert series.whole == NOISE[THROUGHPUT.name]
 
     def test_what_only_computes_has_as_many_on_a_slower_machine(self):
         series = series_of(THROUGHPUT, make_rounds(32, 0.025), [session(40, 0.02)], None)
@@ -168,6 +169,56 @@ class TestWaiting:
         series = series_of(THROUGHPUT, [make_round(fast, now)], [session(slow, then, n=1)], None)
         assert series
         assert all(0 < figure < math.inf for figures in series.sessions for figure in figures)
+
+
+class TestDisturbed:
+    """Where something else had the machine, other noise is believed."""
+
+    @staticmethod
+    def mixed(disturbed, of, cpu=0.02):
+        marks = ["others used the CPU"] * disturbed + [""] * (of - disturbed)
+        return [make_round(cpu=cpu, disturbed=mark) for mark in marks]
+
+    @pytest.mark.parametrize(
+        ("now", "then", "other"),
+        [
+            ((0, 3), (0, 3), False),
+            ((3, 3), (3, 3), True),
+            ((3, 3), (0, 3), True),
+            ((0, 3), (3, 3), True),
+            ((2, 3), (0, 3), False),
+            ((1, 2), (1, 2), True),
+            ((1, 3), (1, 2), False),
+        ],
+    )
+    def test_half_of_all_the_rounds_or_more(self, now, then, other):
+        sessions = [ReferenceSession(tuple(self.mixed(*then)), probe=ONE)]
+        work, waiting = (
+            series_of(metric, self.mixed(*now), sessions, ONE) for metric in (CPU_PER_ROW, THROUGHPUT)
+        )
+        believed = DISTURBED if other else NOISE
+        assert work.noise == waiting.work.noise == believed[CPU_PER_ROW.name]
+        assert waiting.noise == (WAITING_DISTURBED if other else WAITING)
+        assert waiting.whole == believed[THROUGHPUT.name]
+
+    def test_of_several_sessions_each_round_counts(self):
+        sessions = [ReferenceSession(tuple(self.mixed(3, 3)), probe=ONE)] * 2
+        assert series_of(CPU_PER_ROW, make_rounds(n=6), sessions, ONE).noise == DISTURBED[CPU_PER_ROW.name]
+        assert series_of(CPU_PER_ROW, make_rounds(n=7), sessions, ONE).noise == NOISE[CPU_PER_ROW.name]
+
+    @pytest.mark.parametrize("metric", [CPU_PER_ROW, THROUGHPUT], ids=lambda m: m.name)
+    def test_without_a_probe_as_well(self, metric):
+        cpu = 0.02 if metric is CPU_PER_ROW else None
+        sessions = [ReferenceSession(tuple(self.mixed(3, 3, cpu)))]
+        series = series_of(metric, self.mixed(3, 3, cpu), sessions, None)
+        assert series.noise == replace(
+            DISTURBED[metric.name], session_sd=UNPROBED_SD, session_weight=UNPROBED_WEIGHT
+        )
+
+    def test_memory_is_as_it_was(self):
+        rounds = make_rounds(memory=10**9, disturbed="others used the CPU")
+        series = series_of(PEAK_MEMORY, rounds, [ReferenceSession(tuple(rounds))], None)
+        assert series.noise == NOISE[PEAK_MEMORY.name]
 
 
 class TestMissing:

@@ -18,6 +18,7 @@ from pytest_rayperf.statistics import (
     after_pairs,
     after_rounds,
     median_interval,
+    paired_product,
     paired_ratio,
     session_ratio,
     together,
@@ -571,6 +572,80 @@ class TestPairedRatio:
     def test_unequal_counts(self, n, m):
         with pytest.raises(ValueError, match=f"{n} figures against {m}"):
             paired_ratio([1.0] * n, [1.0] * m, NOISE)
+
+
+class TestPairedProduct:
+    """Of several ratios measured in the same pairs, as they went together."""
+
+    ONE, OTHER = ([2.0, 8.0, 3.0], [1.0, 2.0, 4.0]), ([1.0, 0.5, 0.6], [3.0, 3.0, 1.0])
+
+    def test_of_one_ratio_is_that_ratio(self):
+        assert paired_product([self.ONE], NOISE) == paired_ratio(*self.ONE, NOISE)
+
+    def test_is_the_ratio_of_the_products(self):
+        found = paired_product([self.ONE, self.OTHER], NOISE)
+        numerator, denominator = (
+            [a * b for a, b in zip(one, other, strict=True)]
+            for one, other in zip(self.ONE, self.OTHER, strict=True)
+        )
+        known = paired_ratio(numerator, denominator, NOISE)
+        assert found.value == pytest.approx(known.value)
+        assert found.standard_error == pytest.approx(known.standard_error)
+        assert (found.df, found.fixed_share) == (known.df, 0.0)
+
+    def test_what_cancels_in_each_pair_is_no_noise(self):
+        """Added up as if independent it would be twice as much."""
+        shaken = [1.0, 2.0, 0.5, 4.0]
+        flat = [1.0] * 4
+        both = paired_product([(shaken, flat), (flat, shaken)], NOISE)
+        assert both == paired_ratio(flat, flat, NOISE)
+
+    def test_every_ratio_has_as_many_pairs(self):
+        with pytest.raises(ValueError, match="3 figures against 2"):
+            paired_product([self.ONE, ([1.0] * 3, [1.0] * 2)], NOISE)
+        with pytest.raises(ValueError, match="zip"):
+            paired_product([self.ONE, ([1.0] * 2, [1.0] * 2)], NOISE)
+
+
+class TestKnownNoise:
+    """A belief of infinite weight is knowledge: no figure contradicts it; quantiles are the normal's."""
+
+    KNOWN = Noise(session_sd=0.07, round_sd=0.08, session_weight=math.inf, round_weight=math.inf)
+    FIGURES = st.lists(figure, min_size=1, max_size=6)
+
+    @given(FIGURES)
+    @LIGHT
+    def test_of_pairs_it_is_that_of_the_mean(self, now):
+        estimate = paired_ratio(now, [1.0] * len(now), self.KNOWN)
+        assert estimate.df == math.inf
+        assert estimate.standard_error == pytest.approx(0.08 * math.sqrt(2 / len(now)))
+
+    @given(sessions, FIGURES)
+    @LIGHT
+    def test_of_sessions_both_parts_are_known(self, reference, now):
+        estimate = session_ratio(reference, now, self.KNOWN)
+        k, sizes = len(reference), [len(one) for one in reference]
+        rounds = 1 / len(now) + sum(1 / size for size in sizes) / k**2
+        variance = 0.07**2 * (1 + 1 / k) + 0.08**2 * rounds
+        assert estimate.df == math.inf
+        assert estimate.standard_error == pytest.approx(math.sqrt(variance))
+
+    def test_what_is_known_of_rounds_alone_leaves_the_sessions_part_unsure(self):
+        estimate = session_ratio([[1.0] * 3] * 2, [1.0] * 3, replace(self.KNOWN, session_weight=12.0))
+        session = (12 * 0.07**2 / 13) * 1.5
+        total = session + 0.08**2 * (1 / 3 + 1 / 6)
+        assert estimate.df == pytest.approx(total**2 / (session**2 / 13))
+
+    @given(st.floats(1e-9, 0.49), st.floats(1e-9, 0.49))
+    @LIGHT
+    def test_limits_are_the_normals(self, low, high):
+        limits = LogEstimate(0.2, 0.05, math.inf).interval(low, high)
+        assert math.log(limits.low) == pytest.approx(0.2 - 0.05 * stats.norm.isf(low))
+        assert math.log(limits.high) == pytest.approx(0.2 + 0.05 * stats.norm.isf(high))
+
+    def test_two_that_are_known_are_known_together(self):
+        one = LogEstimate(0.1, 0.03, math.inf, 0.2)
+        assert together(one, one, 4).df == math.inf
 
 
 class TestAfterPairs:

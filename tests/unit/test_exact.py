@@ -1,0 +1,60 @@
+"""What has no noise: counted work, compared exactly. (Counters: test_verdict.py.)"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from builders import FILE, make_reference
+
+from pytest_rayperf.exact import judge_work
+from pytest_rayperf.reasons import STALE
+from pytest_rayperf.work.counts import OperatorWork, Work
+
+ACCEPT = "accept with --rayperf-update-baselines"
+
+
+def work(flops=8, python_calls=40, ray="2.60"):
+    """Of one operator with four rows: so many a row."""
+    counts = {"flops": 4 * flops, "python_calls": 4 * python_calls}
+    return Work((OperatorWork("Map", 4, {}, counts, {}),), {"ray": ray})
+
+
+def reference(counted):
+    plain = make_reference()
+    return replace(plain, sessions=tuple(replace(s, work=counted) for s in plain.sessions))
+
+
+class TestWork:
+    @pytest.mark.parametrize(
+        ("now", "then"), [(None, work()), (work(), None), (None, None), (work(), work())]
+    )
+    def test_nothing_to_tell(self, now, then):
+        assert judge_work(now, reference(then)) is None
+
+    def test_of_other_software_says_nothing(self):
+        assert judge_work(work(flops=16, ray="2.61"), reference(work())) is None
+
+    def test_more_of_it_regressed(self):
+        verdict = judge_work(work(flops=16), reference(work()))
+        assert (verdict.status, verdict.metric) == ("regressed", "flops")
+        assert (verdict.ratio, verdict.threshold, verdict.wrong) == (2.0, 1.0, False)
+        assert verdict.reason.startswith("regressed: Map: FLOPs a row 2.00x (8 -> 16) (exact)")
+        assert verdict.reason.endswith(f" (exact), baseline {FILE}; {ACCEPT}")
+
+    def test_less_of_it_improved_and_asks_for_an_update(self):
+        verdict = judge_work(work(flops=4), reference(work()))
+        assert (verdict.status, verdict.metric, verdict.ratio) == ("improved", "flops", 0.5)
+        assert verdict.reason.startswith("improved: Map: FLOPs a row 0.50x (8 -> 4) (exact)")
+        assert verdict.reason.endswith(f" (exact), baseline {FILE}; {STALE}")
+
+    def test_each_counter_that_grew_is_a_line(self):
+        verdict = judge_work(work(flops=16, python_calls=80), reference(work()))
+        assert len(verdict.reason.splitlines()) == 2
+        assert all(line.endswith(ACCEPT) for line in verdict.reason.splitlines())
+
+    def test_what_grew_is_told_and_what_shrank_is_not(self):
+        verdict = judge_work(work(flops=4, python_calls=60), reference(work()))
+        assert (verdict.status, verdict.metric, verdict.ratio) == ("regressed", "python_calls", 1.5)
+        assert "FLOPs" not in verdict.reason
+        assert len(verdict.reason.splitlines()) == 1
