@@ -5,8 +5,8 @@ Raw rounds are kept, not summaries, and each accepted session apart. Format hist
 1. `id`, `variant`, `environment`, `subject`, `sessions` (`recorded_at`, `commit`, `software`, `rounds`). What
    came later, and readers of before 0.2 pass over: a round may have `figures` (metric name -> number), an
    operator `blocks`, `bytes_in`, `scheduling_s`, `backpressure_s`, `actors` and `actor_utilization`; of each
-   software the last session that counted work has `work` (`pytest_rayperf/work/counts.py`); a session may have
-   `probe` (`before_s`, `after_s`).
+   software the last session that counted work has `work` (`pytest_rayperf/work/counts.py`); a session may
+   have `probe` (`before_s`, `after_s`).
 """
 
 from __future__ import annotations

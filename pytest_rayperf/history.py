@@ -127,12 +127,20 @@ def _in_working_tree(folder: Path, slugs: Collection[str] | None) -> dict[str, b
     return found
 
 
+_Key = tuple[str, str | None, tuple[float, ...]]
+
+
+def _key(session: Session) -> _Key:
+    """What makes a session itself, in whichever version of its file: two may end within one second."""
+    return session.recorded_at, session.commit, tuple(r.wall_seconds for r in session.rounds)
+
+
 class _Sessions:
     """The sessions of one slug, of whichever version of its file."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, str | None], tuple[Session, Subject]] = {}
-        self._order: dict[tuple[str, str | None], tuple[int, int]] = {}
+        self._found: dict[_Key, tuple[Session, Subject]] = {}
+        self._order: dict[_Key, tuple[int, int]] = {}
         self._versions = 0
         self._subject: Subject | None = None
 
@@ -144,7 +152,7 @@ class _Sessions:
         self._subject = self._subject or baseline.subject
         self._versions += 1
         for place, session in enumerate(baseline.sessions):
-            key = session.recorded_at, session.commit
+            key = _key(session)
             self._found.setdefault(key, (session, baseline.subject))
             self._order.setdefault(key, (-self._versions, place))
         return True
@@ -163,7 +171,7 @@ class _Sessions:
         """The newest ones, the oldest of them first."""
         own = [session for session, subject in self._found.values() if subject == self._subject]
         # Where a clock stood still, as they stand in the files.
-        own.sort(key=lambda session: (_age(session), self._order[session.recorded_at, session.commit]))
+        own.sort(key=lambda session: (_age(session), self._order[_key(session)]))
         return tuple(map(accepted_of, own[-NEWEST:]))
 
 

@@ -200,13 +200,15 @@ class _ActivePlugin:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the reports, also of a run that failed or was interrupted."""
-        refused = session.exitstatus == pytest.ExitCode.USAGE_ERROR
-        if refused or not self._resources.record.cache_info().currsize:
+        if not self._resources.record.cache_info().currsize:
             return
+        record = self._resources.record()
+        if session.exitstatus == pytest.ExitCode.USAGE_ERROR and not record.benchmarks:
+            return  # nothing was measured, and the reports of the run before stay
         from pytest_rayperf.publishing import publish
 
-        problems = publish(self._resources.options, self._resources.run, os.environ)
-        self._resources.record().notes.extend(problems)
+        problems = publish(self._resources.options, self._resources.report(), os.environ)
+        record.notes.extend(problems)
         if problems:
             session.exitstatus = session.exitstatus or pytest.ExitCode.INTERNAL_ERROR
 
@@ -242,11 +244,10 @@ class _ActivePlugin:
 
 
 def _write_summary(terminal: pytest.TerminalReporter, resources: Resources) -> None:
-    from pytest_rayperf.reports.json import report_on
     from pytest_rayperf.reports.terminal import lines_of
 
     terminal.section("rayperf")
-    for line in lines_of(report_on(resources.run()), resources.record().accepted):
+    for line in lines_of(resources.report(), resources.record().accepted):
         terminal.write_line(line.text, **_MARKUP[line.style])
 
 

@@ -88,7 +88,9 @@ def shortened(baseline: Baseline, keep: int) -> Baseline:
     last = {tuple(sorted(s.work.software.items())): s for s in sessions if s.work is not None}
 
     def stays(index: int, session: Session) -> bool:
-        return index < ANCHORS or index >= len(sessions) - keep or any(session is one for one in last.values())
+        return (
+            index < ANCHORS or index >= len(sessions) - keep or any(session is one for one in last.values())
+        )
 
     return replace(baseline, sessions=tuple(s for i, s in enumerate(sessions) if stays(i, s)))
 

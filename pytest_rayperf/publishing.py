@@ -3,46 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from pytest_rayperf.options import Options
-from pytest_rayperf.reports.json import Report, report_on
-from pytest_rayperf.results import Run
+from pytest_rayperf.reports.json import Report
 from pytest_rayperf.wholefile import write_whole
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 """The variable in which GitHub's runners name the file that a step's summary is appended to, as Markdown."""
 
 
-def publish(options: Options, run: Callable[[], Run], environ: Mapping[str, str]) -> list[str]:
+def publish(options: Options, report: Report, environ: Mapping[str, str]) -> list[str]:
     """Write the reports; return what went wrong, a line each.
 
     A report that cannot be written does not keep the others from being written.
 
     Args:
         options: which reports, and where.
-        run: gives everything measured.
+        report: the object that all of them are made of.
         environ: the process's environment variables.
     """
-    writers = list(_writers(options, environ))
-    if not writers:
-        return []
-    report = report_on(_with_history(run(), options.baselines))
     problems = []
-    for asked_by, path, write in writers:
+    for asked_by, path, write in _writers(options, environ):
         try:
             write(report)
         except OSError as error:
             problems.append(f"{asked_by} {path}: cannot be written ({error.strerror or error})")
     return problems
-
-
-def _with_history(run: Run, baselines: Path) -> Run:
-    from pytest_rayperf.history import history_of
-
-    slugs = {benchmark.slug for benchmark in run.benchmarks}
-    return replace(run, history=history_of(baselines, run.environment.id, slugs))
 
 
 def _writers(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_rayperf.harness import RayPerf
     from pytest_rayperf.measurement import Executor
     from pytest_rayperf.models.classifier import Classifier
+    from pytest_rayperf.reports.json import Report
     from pytest_rayperf.results import Round, Run, Subject, Variant
     from pytest_rayperf.session import RunRecord
 
@@ -47,6 +48,7 @@ class Resources:
         self.images = cache(self._open_images)
         self.classifier = cache(self._open_classifier)
         self.record = cache(self._make_record)
+        self.report = cache(self._make_report)
 
     def _open_images(self) -> ImageSource:
         from pytest_rayperf.data.sources import open_source
@@ -74,6 +76,33 @@ class Resources:
 
         provenance = Provenance(detect_environment(), software_versions(), git_commit(self.root))
         return RunRecord(self.options, provenance, self.root)
+
+    def _make_report(self) -> Report:
+        """The report, made once at the end: every table and every file says the same."""
+        from pytest_rayperf.reports.json import report_on
+
+        run = self.run()
+        shows_history = self.options.json is not None or self.options.html is not None
+        return report_on(self._with_history(run) if shows_history else run)
+
+    def _with_history(self, run: Run) -> Run:
+        """With what was accepted before this run: JSON has it, and HTML draws it."""
+        from dataclasses import replace
+
+        from pytest_rayperf.history import read_history
+
+        slugs = {benchmark.slug for benchmark in run.benchmarks}
+        try:
+            found = read_history(self.options.baselines, run.environment.id, slugs)
+        except KeyboardInterrupt:  # git takes long: the reports matter more than their history
+            return replace(run, warnings=(*run.warnings, "history of the baselines: interrupted"))
+        own = {Path(name).stem for name in self.record().accepted}
+        history = {
+            slug: sessions[:-1] if slug in own else sessions for slug, sessions in found.sessions.items()
+        }
+        missing = found.notes() if found.unreadable or not found.complete else []
+        notes = (f"history of the baselines: {note}" for note in missing)
+        return replace(run, history=history, warnings=(*run.warnings, *notes))
 
     def prepare(self, items: Sequence[pytest.Item]) -> None:
         """Open what the performance tests among `items` need, before the first of them runs.

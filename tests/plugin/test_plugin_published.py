@@ -141,12 +141,66 @@ def test_junit_has_the_figures(project):
         assert found[f"rayperf_verdict_{variant}"] == "no-baseline"
 
 
-def test_the_history_of_baselines_that_git_does_not_track(project):
+class TestHistory:
+    def test_of_baselines_that_git_does_not_track(self, project):
+        project.tests()
+        project.record(2)
+        _, report = project.report()
+        (benchmark,) = report["benchmarks"]
+        # Outside of a repository the sessions in the file are all there is.
+        assert [set(point) for point in benchmark["history"]] == [
+            {"recorded_at", "commit", "throughput", "cpu_seconds_per_row"}
+        ] * 2
+        assert report["warnings"] == []
+
+    def test_this_run_is_not_its_own_history(self, project):
+        project.tests()
+        project.record(2)
+        _, report = project.report("--rayperf-update-baselines")
+        assert len(report["benchmarks"][0]["history"]) == 2
+        assert project.sessions() == 3
+
+    def test_nobody_looks_where_no_report_has_it(self, project, monkeypatch):
+        project.tests()
+        monkeypatch.setattr("pytest_rayperf.history.read_history", None)
+        assert project.measure("--rayperf-markdown=run.md").ret == 0
+
+    def test_an_interrupt_costs_the_history_and_no_report(self, project, monkeypatch):
+        def interrupted(*_):
+            raise KeyboardInterrupt
+
+        project.tests()
+        monkeypatch.setattr("pytest_rayperf.history.read_history", interrupted)
+        result, report = project.report()
+        assert result.ret == 0
+        assert report["benchmarks"][0]["history"] is None
+        assert report["warnings"] == ["history of the baselines: interrupted"]
+
+
+def test_the_terminal_and_the_files_say_the_same_seconds(project, find_line):
     project.tests()
-    project.record(2)
-    _, report = project.report()
-    (benchmark,) = report["benchmarks"]
-    # Outside of a repository the sessions in the file are all there is.
-    assert [set(point) for point in benchmark["history"]] == [
-        {"recorded_at", "commit", "throughput", "cpu_seconds_per_row"}
-    ] * 2
+    result, report = project.report("--rayperf-html=run.html")
+    assert find_line(result.stdout.str(), rf"; {report['duration_s']:.0f} s$")
+
+
+def test_a_usage_error_after_something_was_measured(project):
+    project.tests("""
+        import pytest
+
+        def test_first(rayperf):
+            rayperf(lambda: {})
+
+        @pytest.fixture
+        def late():
+            from pytest_rayperf.errors import ConfigurationError
+
+            raise ConfigurationError("no such cluster")
+
+        def test_second(rayperf, late):
+            rayperf(lambda: {})
+    """)
+    result = project.run_apart("--rayperf", "--rayperf-json=run.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert [b["id"] for b in json.loads(read(project, "run.json"))["benchmarks"]] == [
+        "test_it.py::test_first"
+    ]

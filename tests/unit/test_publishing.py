@@ -5,35 +5,27 @@ import os
 from pathlib import Path
 
 import pytest
-from builders import make_baseline, make_options
-from reported import full_run, report_of
+from builders import make_options
+from reported import FULL
 
 from pytest_rayperf import publishing
-from pytest_rayperf.baseline_format import to_json
 from pytest_rayperf.publishing import STEP_SUMMARY, publish
 from pytest_rayperf.reports import html, markdown
-
-REPORT = report_of(full_run(history={}))
-"""Without a history: nothing was ever accepted where these tests are run."""
-
-
-def never():
-    raise AssertionError("nothing was asked for, and everything was computed")
 
 
 def test_nothing_asked_for_nothing_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert publish(make_options(), never, {}) == []
-    assert publish(make_options(), never, {STEP_SUMMARY: ""}) == []
+    assert publish(make_options(), FULL, {}) == []
+    assert publish(make_options(), FULL, {STEP_SUMMARY: ""}) == []
     assert list(tmp_path.iterdir()) == []
 
 
 def test_each_report_goes_where_it_was_asked_for(tmp_path):
     paths = {kind: tmp_path / f"run.{kind}" for kind in ("json", "markdown", "html")}
-    assert publish(make_options(**paths, baselines=tmp_path / "none"), full_run, {}) == []
-    assert json.loads(paths["json"].read_text("utf-8")) == json.loads(json.dumps(REPORT))
-    assert paths["markdown"].read_text("utf-8") == markdown.render(REPORT)
-    assert paths["html"].read_text("utf-8") == html.render(REPORT, tmp_path)
+    assert publish(make_options(**paths), FULL, {}) == []
+    assert json.loads(paths["json"].read_text("utf-8")) == json.loads(json.dumps(FULL))
+    assert paths["markdown"].read_text("utf-8") == markdown.render(FULL)
+    assert paths["html"].read_text("utf-8") == html.render(FULL, tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(paths.values())
 
 
@@ -41,16 +33,16 @@ def test_a_step_summary_is_appended_to(tmp_path):
     summary = tmp_path / "summary.md"
     summary.write_text("# Of another step\n", encoding="utf-8")
     environ = {STEP_SUMMARY: str(summary)}
-    assert publish(make_options(baselines=tmp_path), full_run, environ) == []
-    assert summary.read_text("utf-8") == "# Of another step\n" + markdown.render(REPORT)
-    assert publish(make_options(baselines=tmp_path), full_run, environ) == []
-    assert summary.read_text("utf-8").count(markdown.render(REPORT)) == 2
+    assert publish(make_options(), FULL, environ) == []
+    assert summary.read_text("utf-8") == "# Of another step\n" + markdown.render(FULL)
+    assert publish(make_options(), FULL, environ) == []
+    assert summary.read_text("utf-8").count(markdown.render(FULL)) == 2
 
 
 def test_what_cannot_be_written_is_said_and_keeps_nothing_else(tmp_path):
     there = tmp_path / "run.html"
     problems = publish(
-        make_options(json=tmp_path / "no" / "run.json", html=there), full_run, {STEP_SUMMARY: str(tmp_path)}
+        make_options(json=tmp_path / "no" / "run.json", html=there), FULL, {STEP_SUMMARY: str(tmp_path)}
     )
     assert [problem.partition(":")[0] for problem in problems] == [
         f"--rayperf-json {tmp_path / 'no' / 'run.json'}",
@@ -58,20 +50,6 @@ def test_what_cannot_be_written_is_said_and_keeps_nothing_else(tmp_path):
     ]
     assert all("cannot be written" in problem for problem in problems)
     assert there.is_file()
-
-
-def test_the_history_of_the_baselines_is_in_it(tmp_path):
-    run = full_run()
-    folder = tmp_path / "baselines" / run.environment.id
-    folder.mkdir(parents=True)
-    (folder / "model_loading-fix.json").write_text(to_json(make_baseline()), encoding="utf-8")
-    path = tmp_path / "run.json"
-    assert publish(make_options(json=path, baselines=tmp_path / "baselines"), lambda: run, {}) == []
-    found = {b["slug"]: b["history"] for b in json.loads(path.read_text("utf-8"))["benchmarks"]}
-    (point,) = found.pop("model_loading-fix")
-    assert point["commit"] == "abc123"
-    assert point["throughput"] == pytest.approx(40.0)
-    assert set(map(str, found.values())) == {"[]"}
 
 
 @pytest.mark.parametrize("where", ["fsync", "replace"])
@@ -83,7 +61,7 @@ def test_a_disk_that_is_full_leaves_the_old_report(tmp_path, monkeypatch, where)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os if where == "fsync" else Path, where, fail)
-    (problem,) = publish(make_options(json=path), full_run, {})
+    (problem,) = publish(make_options(json=path), FULL, {})
     assert problem == f"--rayperf-json {path}: cannot be written (No space left on device)"
     assert path.read_text("utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
@@ -93,7 +71,7 @@ def test_a_link_is_followed(tmp_path):
     (tmp_path / "real").mkdir()
     link = tmp_path / "run.json"
     link.symlink_to(tmp_path / "real" / "run.json")
-    assert publish(make_options(json=link), full_run, {}) == []
+    assert publish(make_options(json=link), FULL, {}) == []
     assert link.is_symlink()
     assert json.loads((tmp_path / "real" / "run.json").read_text("utf-8"))["schema_version"] == 1
 
