@@ -230,6 +230,20 @@ class TestContent:
         assert shown([*a, *b], [*of_a, *of_b]) == [[["throughput", "2.00x"]], [["throughput", "3.00x"]]]
         assert shown(a, of_a) == [[["throughput", "2.00x"], ["model_loads", "2.00x"]]]
 
+    @pytest.mark.parametrize(
+        ("lacks", "told"),
+        [
+            ({"cores": None, "gpu_count": None, "gpu_model": None}, ("-", "-")),
+            ({"cores": 2, "gpu_count": 0, "gpu_model": None}, ("2", "none")),
+            ({"cores": 2, "gpu_count": 2, "gpu_model": "H100"}, ("2", "2 x H100")),
+            ({"cores": 2, "gpu_count": 2, "gpu_model": None}, ("2", "2 x -")),
+        ],
+    )
+    def test_what_is_not_known_of_the_machine_is_said_to_be_missing(self, lacks, told):
+        root = parse(render({**FULL, "environment": {**FULL["environment"], **lacks}}))
+        said = {d.one("dt").text: d.one("dd").text for of in root.all("dl") for d in of.all("div")}
+        assert (said["cores"], said["GPU"]) == told
+
     def test_a_small_report_is_the_golden_one(self):
         run = full_run()
         small = replace(run, benchmarks=run.benchmarks[:2], duels=run.duels[:2], ladders=(), sweeps=())
