@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pytest_rayperf._version import __version__
 from pytest_rayperf.commands import advise, baselines, compare, report
@@ -51,9 +52,18 @@ def _print(outcome: Outcome) -> int:
         sys.stdout.write(outcome.text)
         sys.stdout.flush()
     except BrokenPipeError:  # `| head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
+    except OSError as error:  # a full disk
+        _discard_output()
+        problem = f"rayperf: error: cannot write: {error.strerror or error}"
+        outcome = replace(outcome, status=USAGE_ERROR, problems=(*outcome.problems, problem))
     sys.stderr.write("".join(f"{line}\n" for line in outcome.problems))
     return outcome.status
+
+
+def _discard_output() -> None:
+    """What is not written yet, too: Python would try again when it ends, and fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

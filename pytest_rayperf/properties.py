@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_rayperf.reports import safe
 from pytest_rayperf.reports.figures import metrics_of
 from pytest_rayperf.results import Benchmark
 
@@ -28,6 +29,8 @@ def properties_of(benchmark: Benchmark) -> list[Property]:
     ]
     found += [(name, metric["median"]) for name, metric in metrics_of(benchmark.rounds).items()]
     if benchmark.rounds:
-        found += [(f"counter_{name}", n) for name, n in benchmark.rounds[-1].all_counters().items()]
+        # pytest escapes a property's value and not its name: a control character would spoil the file.
+        counters = benchmark.rounds[-1].all_counters()
+        found += [(f"counter_{safe.visible(name)}", n) for name, n in counters.items()]
     suffix = f"_{benchmark.variant}" if benchmark.variant else ""
     return [(f"rayperf_{name}{suffix}", value) for name, value in found if value is not None]

@@ -71,8 +71,10 @@ def as_html(report: Report, folder: Path) -> str:
 def append(path: Path, text: str) -> None:
     """Add `text` to the end of the file, which other steps write to as well.
 
+    After an empty line: what stands there may end in HTML, which would make HTML of a heading of ours.
+
     Raises:
         OSError: it cannot be written.
     """
     with path.open("a", encoding="utf-8", newline="\n") as file:
-        file.write(text)
+        file.write(f"\n\n{text}" if path.stat().st_size else text)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 
 
 def write_whole(path: Path, text: str) -> None:
     """Write beside `path` and rename over it: a full disk leaves the old file as it was.
+
+    Who may read and write it stays as it is; of a new file that is what the umask leaves.
 
     Raises:
         OSError: it cannot be written.
@@ -26,8 +29,18 @@ def write_whole(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)  # a temporary file is the owner's alone; this one is everybody's to read
+        temporary.chmod(_mode(path))  # a temporary file is the owner's alone
         temporary.replace(path)
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _mode(path: Path) -> int:
+    """The permissions that `open(path, "w")` would leave it with."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        umask = os.umask(0o077)  # it can be read only by setting it
+        os.umask(umask)
+        return 0o666 & ~umask

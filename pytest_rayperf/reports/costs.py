@@ -41,10 +41,10 @@ def savings_of(benchmarks: Iterable[Benchmark], usd_per_hour: float | None) -> M
     `usd_per_million_rows` and `ci` are USD. Nothing for a fix whose anti-pattern or throughput is missing.
     """
     given = list(benchmarks)
-    antipatterns = {b.antipattern: b for b in given if b.variant == "antipattern"}
+    antipatterns = {_test_of(b): b for b in given if b.variant == "antipattern"}
     found = {}
     for index, fix in enumerate(given):
-        bad = antipatterns.get(fix.antipattern) if fix.variant == "fix" else None
+        bad = antipatterns.get(_test_of(fix)) if fix.variant == "fix" else None
         cost = None if bad is None else cost_of(bad.rounds, usd_per_hour)
         ratio = None if bad is None else better_by(THROUGHPUT.name, bad.rounds, fix.rounds)
         if cost is None or ratio is None:
@@ -58,3 +58,8 @@ def savings_of(benchmarks: Iterable[Benchmark], usd_per_hour: float | None) -> M
             "ci": [usd * low, usd * high],
         }
     return found
+
+
+def _test_of(benchmark: Benchmark) -> tuple[str, str | None]:
+    """The same for both variants of one test, and for no other: two files may have tests of one name."""
+    return benchmark.id.partition("[")[0], benchmark.antipattern

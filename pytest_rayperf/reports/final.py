@@ -16,7 +16,7 @@ def final_of(run: Run) -> dict[str, Any] | None:
     `first` and `best` are rungs (`name`, `throughput` in rows/s with its interval), `best` the one with the
     highest median. `total` is the ratio of the two, paired, with its 95 % interval; null where `best` is the
     first one. `configuration` are the mends up to the best rung. `experiments`: how many pipelines the run
-    measured: benchmarks, and the rungs and settings of ladders and sweeps.
+    measured: the benchmarks that have rounds, and the other rungs and settings of ladders and sweeps.
     """
     ladder = next((one for one in run.ladders if _measured(one)), None)
     if ladder is None:
@@ -25,15 +25,16 @@ def final_of(run: Run) -> dict[str, Any] | None:
     best = max((step for step in ladder.steps if _speed(step) is not None), key=lambda s: _speed(s) or 0.0)
     names = [step.name for step in ladder.steps]
     total = None if best is first else better_by(THROUGHPUT.name, first.rounds, best.rounds)
-    # A ladder is one benchmark by its last rung, which is thus not counted twice.
-    others = sum(len(one.steps) - 1 for one in run.ladders) + sum(len(one.steps) for one in run.sweeps)
+    # A ladder is one benchmark by its last rung, a sweep by its best setting: they are not counted twice.
+    steps = [one.steps for one in run.ladders] + [one.steps for one in run.sweeps]
+    measured = [benchmark for benchmark in run.benchmarks if benchmark.rounds]
     return {
         "ladder": ladder.name,
         "first": _rung(first),
         "best": _rung(best),
         "total": interval(total),
         "configuration": names[1 : names.index(best.name) + 1],
-        "experiments": len(run.benchmarks) + others,
+        "experiments": len(measured) + sum(max(0, len(one) - 1) for one in steps),
     }
 
 

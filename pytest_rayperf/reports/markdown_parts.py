@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterable, Sequence
 
@@ -53,8 +52,7 @@ def bullets(lines: Iterable[str]) -> str:
 
 def details(title: str, *parts: str) -> str:
     """Parts that are folded away below a title, which is plain text."""
-    # Within HTML Markdown means nothing, so that its own marks need no escape there.
-    summary = html.escape(safe.isolated(safe.visible(safe.shortened(title, _NAME))), quote=False)
+    summary = safe.summary(safe.shortened(title, _NAME))
     body = "\n\n".join(part for part in parts if part)
     return f"<details>\n<summary>{summary}</summary>\n\n{body}\n\n</details>"
 

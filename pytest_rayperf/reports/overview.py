@@ -115,12 +115,17 @@ def _environment(report: Report) -> Iterable[tuple[str, str]]:
     memory = machine["memory_bytes"]
     yield "id", machine["id"]
     yield "CPU", machine["cpu_model"]
-    yield "cores", f"{machine['cores']}"
+    yield "cores", _plain(machine["cores"])
     yield "memory", f"{size_for([memory]).written(memory)} {size_for([memory]).label}"
-    gpus = f"{machine['gpu_count']} x {machine['gpu_model']}" if machine["gpu_count"] else "none"
-    yield "GPU", gpus
+    yield "GPU", _gpus(machine["gpu_count"], machine["gpu_model"])
     if machine.get("system"):
         yield "system", f"{machine['system']} {machine.get('machine') or ''}".rstrip()
+
+
+def _gpus(count: int | None, model: str | None) -> str:
+    if count is None:
+        return MISSING
+    return f"{count} x {model or MISSING}" if count else "none"
 
 
 def _changes(report: Report) -> tuple[str, ...] | None:

@@ -8,10 +8,17 @@ Source"), Markdown and HTML.
 from __future__ import annotations
 
 import html
+import re
 import unicodedata
 
 _ISOLATE, _END = "\u2068", "\u2069"
 """First strong isolate, and its end (Unicode Annex 9): what is between them swaps nothing around it."""
+
+_APART = "\u200b"
+"""Zero-width space."""
+
+_LINKED = re.compile(r"@|#(?=\d)|\bgh-(?=\d)|www(?=\.)|:(?=//)", re.IGNORECASE)
+"""After which what follows makes a mention, a reference to an issue or a link of it."""
 
 _MARKDOWN = "\\*_[]#~$"
 """What means something within a line; no text here begins one."""
@@ -43,21 +50,34 @@ def isolated(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """As Markdown shows it to the letter, in a table's cell too; no link, no mention, no HTML comes of it."""
-    safe = isolated(visible(text))
-    return "".join(_escaped(character) for character in safe)
+    """As Markdown shows it to the letter, in a table's cell too; no link, no mention, no HTML comes of it.
+
+    GitHub looks for mentions, references and links when backslashes and entities are gone already, so that
+    neither keeps it from finding them. Hence a zero-width space stands within each; else the text is intact.
+    """
+    return "".join(_escaped(character) for character in _unlinked(isolated(visible(text))))
+
+
+def summary(text: str) -> str:
+    """The same as the text of an HTML element in Markdown, where Markdown's own marks mean nothing."""
+    escaped = html.escape(_unlinked(isolated(visible(text))), quote=False)
+    return "".join(_escaped(character) if character == _APART else character for character in escaped)
+
+
+def _unlinked(text: str) -> str:
+    return _LINKED.sub(rf"\g<0>{_APART}", text)
 
 
 def _escaped(character: str) -> str:
-    if character in "<>&|`@:":
-        # As entities: a backslash does not keep GitHub from making a mention, or a link, of what follows.
+    if character in f"<>&|`:{_APART}":
+        # As entities: Markdown knows no backslash before some, and no editor shows that space.
         return f"&#{ord(character)};"
     return f"\\{character}" if character in _MARKDOWN else character
 
 
 def _shown(character: str) -> str:
     category = unicodedata.category(character)
-    if category in ("Cc", "Zl", "Zp", "Cs") or character in "\u061c\u200e\u200f\ufeff":
+    if category in ("Cc", "Zl", "Zp", "Cs") or character in "\u061c\u200e\u200f\ufeff\ufffe\uffff":
         return repr(character)[1:-1] if character != "\t" else " "
     if unicodedata.bidirectional(character) in (
         "LRE",

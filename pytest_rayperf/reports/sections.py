@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,8 @@ class Group:
     Attributes:
         name: the anti-pattern, or the test's name.
         rows: at least one, the anti-pattern before its fix.
-        duels: of the two variants, in every metric.
+        duels: of the two variants, in every metric; where another file has a test of this name, in the
+            signal alone.
     """
 
     name: str
@@ -90,13 +92,16 @@ def groups_of(report: Report, rows: Sequence[Row]) -> list[Group]:
         alone = "" if row.variant else f" {row.index}"
         key = (row.benchmark["id"].partition("[")[0], row.name + alone)
         found.setdefault(key, []).append(row)
-    return [_group(report, of) for of in found.values()]
+    named = Counter(rows[0].name for rows in found.values() if rows[0].variant)
+    return [_group(report, of, alone=named[of[0].name] == 1) for of in found.values()]
 
 
-def _group(report: Report, rows: list[Row]) -> Group:
+def _group(report: Report, rows: list[Row], *, alone: bool) -> Group:
+    """`alone`: no other test has its name, which is all that the report's duels say of whose they are."""
     rows = sorted(rows, key=lambda row: (row.variant != "antipattern", row.index))
     name = rows[0].name
-    duels = [duel for duel in report.get("duels") or () if duel["antipattern"] == name and rows[0].variant]
+    given = report.get("duels") or () if alone else ()
+    duels = [duel for duel in given if duel["antipattern"] == name and rows[0].variant]
     own = [row.benchmark.get("duel") for row in rows]
     duels += [duel for duel in own if duel is not None and duel not in duels]
     # The signal first: it is what the fix is judged by.

@@ -60,7 +60,7 @@ def test_the_step_summary_is_appended_to(project, monkeypatch):
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     project.tests()
     assert project.measure("--rayperf-markdown=run.md").ret == 0
-    assert read(project, "summary.md").startswith("# Lint\n")
+    assert read(project, "summary.md").startswith("# Lint\n\n\n## ")
     assert "test\\_pipe" in read(project, "summary.md")
     assert "test\\_pipe" in read(project, "run.md")
 

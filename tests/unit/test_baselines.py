@@ -214,9 +214,6 @@ class TestAccept:
         path = self.accept(store)
         assert list(path.parent.iterdir()) == [path]
 
-    def test_everybody_may_read_it(self, store):
-        assert self.accept(store).stat().st_mode & 0o777 == 0o644
-
     def test_a_broken_file_is_not_written_over(self, store):
         path = write(store)
         path.write_text("{")

@@ -151,6 +151,20 @@ class TestOutcome:
             assert running.stderr.read() == b""
         assert running.returncode == 0
 
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+    @pytest.mark.parametrize("size", [1, 10**6])
+    def test_a_full_disk(self, size):
+        code = _SAYS.format(f"'x' * {size}, 1, ('before',)")
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                [sys.executable, "-c", f"import pytest_rayperf.commands.report as r\n{code}"],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                timeout=120,
+            )
+        assert done.stderr == b"before\nrayperf: error: cannot write: No space left on device\n"
+        assert done.returncode == USAGE_ERROR
+
 
 _SAYS = """
 import sys

@@ -15,13 +15,13 @@ import golden
 import pytest
 from big import EVIL, hostile_run, large_report
 from builders import make_benchmark, make_run
-from page import Node, heads, parse
+from page import Node, caption, heads, parse, rows
 from reported import FULL, full_run, report_of
 
 from pytest_rayperf.reports.html import MOST, render
 from pytest_rayperf.reports.rows import headline, rows_of
 from pytest_rayperf.reports.safe import visible
-from pytest_rayperf.results import STATUSES
+from pytest_rayperf.results import STATUSES, Duel, Interval
 
 PAGE = render(FULL)
 ROOT = parse(PAGE)
@@ -208,6 +208,41 @@ class TestContent:
         other = make_benchmark(id="b.py::test_x[fix]")
         root = parse(render(report_of(make_run([one, other]))))
         assert len(root.all("section", class_="test")) == 2
+
+    def test_each_of_them_has_its_own_duels(self):
+        def pair(file, ratio):
+            duel = Duel("x", "throughput", Interval(ratio, ratio, ratio), None, True, "effect")
+            floor = replace(duel, metric="model_loads", floor=2.0)
+            bad, fix = (
+                make_benchmark(id=f"{file}.py::test_x[{variant}]", antipattern="x", variant=variant)
+                for variant in ("antipattern", "fix")
+            )
+            return [bad, replace(fix, duel=duel)], [duel, floor]
+
+        (a, of_a), (b, of_b) = pair("a", 2.0), pair("b", 3.0)
+
+        def shown(benchmarks, duels):
+            sections = parse(render(report_of(make_run(benchmarks, duels)))).all("section", class_="test")
+            tables = [[t for t in s.all("table") if caption(t).startswith("Fix against")] for s in sections]
+            return [[row[:2] for t in of for row in rows(t)] for of in tables]
+
+        # The report's duels do not say of which file they are; the benchmark's own does.
+        assert shown([*a, *b], [*of_a, *of_b]) == [[["throughput", "2.00x"]], [["throughput", "3.00x"]]]
+        assert shown(a, of_a) == [[["throughput", "2.00x"], ["model_loads", "2.00x"]]]
+
+    @pytest.mark.parametrize(
+        ("lacks", "told"),
+        [
+            ({"cores": None, "gpu_count": None, "gpu_model": None}, ("-", "-")),
+            ({"cores": 2, "gpu_count": 0, "gpu_model": None}, ("2", "none")),
+            ({"cores": 2, "gpu_count": 2, "gpu_model": "H100"}, ("2", "2 x H100")),
+            ({"cores": 2, "gpu_count": 2, "gpu_model": None}, ("2", "2 x -")),
+        ],
+    )
+    def test_what_is_not_known_of_the_machine_is_said_to_be_missing(self, lacks, told):
+        root = parse(render({**FULL, "environment": {**FULL["environment"], **lacks}}))
+        said = {d.one("dt").text: d.one("dd").text for of in root.all("dl") for d in of.all("div")}
+        assert (said["cores"], said["GPU"]) == told
 
     def test_a_small_report_is_the_golden_one(self):
         run = full_run()

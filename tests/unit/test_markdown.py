@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -35,6 +36,14 @@ from pytest_rayperf.results import (
 ANY = st.text(st.characters(codec="utf-8"), max_size=300) | st.sampled_from(HOSTILE)
 PLAIN = {"text", "strong_open", "strong_close", "em_open", "em_close"}
 """What may be in a line: no link, picture, code or HTML."""
+APART = "\u200b"
+"""What stands within names that GitHub would make links of; the text is intact apart from it."""
+LINKS = (
+    "@user", "@org/team", "a#12", "\\#12", "#12", "o/r#1", "GH-7", "gh-7",
+    "www.x.org", "http://x.org", "me@x.org",
+)  # fmt: skip
+LINKED = re.compile(r"@[\w-]|#\d|\bgh-\d|www\.|://", re.IGNORECASE)
+"""What GitHub makes links of in the text that comes of Markdown, without its entities and backslashes."""
 
 
 @dataclass
@@ -52,7 +61,7 @@ class Read(HTMLParser):
     def __init__(self, text):
         super().__init__(convert_charrefs=True)
         self.tables, self.items, self.headings, self.summaries, self.tags = [], [], [], [], []
-        self.paragraphs = []
+        self.paragraphs, self.said = [], []
         before = tag = ""
         for token in MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).parse(text):
             if token.type == "html_block":
@@ -63,7 +72,8 @@ class Read(HTMLParser):
                 self.tables[-1].rows.append([])
             elif token.type == "inline":
                 assert {child.type for child in token.children} <= PLAIN, token.content
-                said = "".join(child.content for child in token.children)
+                self.said.append("".join(child.content for child in token.children))
+                said = self.said[-1].replace(APART, "")
                 {
                     "th": lambda said: self.tables[-1].head.append(said),
                     "td": lambda said: self.tables[-1].rows[-1].append(said),
@@ -92,7 +102,8 @@ class Read(HTMLParser):
 
     def handle_data(self, data):
         if self.tags[-1] == "summary":
-            self.summaries[-1] += data
+            self.said.append(data)
+            self.summaries[-1] += data.replace(APART, "")
         else:
             assert not data.strip()
 
@@ -381,6 +392,24 @@ class TestHostileNames:
         prose = safe.isolated(safe.visible(text)).strip()
         assert f"measured again: {prose}" in found.items
         assert safe.isolated(safe.visible(safe.shortened(f"{text} fix: regressed", 120))) in found.summaries
+
+
+class TestLinks:
+    @given(ANY | st.sampled_from(LINKS) | st.lists(st.sampled_from([*LINKS, "&#64;", "\\"])).map("".join))
+    @LIGHT
+    def test_nothing_is_left_that_github_makes_a_link_of(self, text):
+        assert [said for said in read(hostile_run(text)).said if LINKED.search(said)] == []
+
+    @pytest.mark.parametrize("text", LINKS)
+    def test_a_zero_width_space_is_an_entity(self, text):
+        for written in (safe.markdown(text), safe.summary(text)):
+            assert written.isascii()
+            assert written.count("&#8203;") == 1
+
+    @pytest.mark.parametrize("text", ["test_x[2]", "a # b", "#x", "py::test", "www", "agh-1"])
+    def test_other_names_have_none(self, text):
+        for written in (safe.markdown(text), safe.summary(text)):
+            assert "&#8203;" not in written
 
 
 def many(**counts):

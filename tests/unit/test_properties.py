@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import pytest
-from builders import make_benchmark, make_rounds
+from builders import LIGHT, make_benchmark, make_rounds
+from hypothesis import given
+from hypothesis import strategies as st
 from reported import COUNTED, REGRESSED, UNCHANGED, full_round
 
 from pytest_rayperf.properties import properties_of
+from pytest_rayperf.reports.safe import visible
 from pytest_rayperf.results import METRICS
 
 
@@ -44,6 +48,23 @@ def test_what_was_not_measured_has_none():
     assert "rayperf_ratio_low" not in found
     assert found["rayperf_ratio"] == 2.0
     assert None not in found.values()
+
+
+@given(st.text() | st.sampled_from(["\x1b[31m", "\ufffe", "\uffff", "\ud800", "a\nb"]))
+@LIGHT
+def test_a_counters_name_spoils_no_xml(name):
+    found = properties_of(make_benchmark(rounds=make_rounds(counters={name: 3})))
+    root = ElementTree.Element("properties")
+    for key, value in found:
+        ElementTree.SubElement(root, "property", name=key, value=str(value))
+    read = ElementTree.fromstring(ElementTree.tostring(root, "utf-8"))
+    values = {one.get("name"): one.get("value") for one in read}
+    assert values[f"rayperf_counter_{visible(name)}_fix"] == "3"
+
+
+def test_a_control_character_is_shown():
+    found = names(make_benchmark(rounds=make_rounds(counters={"\x1b[31m": 1}), variant=None))
+    assert found["rayperf_counter_\\x1b[31m"] == 1
 
 
 def test_of_nothing():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from builders import make_options
+from markdown_it import MarkdownIt
 from reported import FULL
 
 from pytest_rayperf import publishing
@@ -34,9 +35,21 @@ def test_a_step_summary_is_appended_to(tmp_path):
     summary.write_text("# Of another step\n", encoding="utf-8")
     environ = {STEP_SUMMARY: str(summary)}
     assert publish(make_options(), FULL, environ) == []
-    assert summary.read_text("utf-8") == "# Of another step\n" + markdown.render(FULL)
+    assert summary.read_text("utf-8") == "# Of another step\n\n\n" + markdown.render(FULL)
     assert publish(make_options(), FULL, environ) == []
-    assert summary.read_text("utf-8").count(markdown.render(FULL)) == 2
+    text = summary.read_text("utf-8")
+    assert text.count(markdown.render(FULL)) == 2
+    headings = [token for token in MarkdownIt("commonmark").parse(text) if token.type == "heading_open"]
+    assert [heading.tag for heading in headings if heading.tag != "h3"] == ["h1", "h2", "h2"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_empty_step_summary_begins_with_the_report(tmp_path, there):
+    summary = tmp_path / "summary.md"
+    if there:
+        summary.touch()
+    assert publish(make_options(), FULL, {STEP_SUMMARY: str(summary)}) == []
+    assert summary.read_text("utf-8") == markdown.render(FULL)
 
 
 def test_what_cannot_be_written_is_said_and_keeps_nothing_else(tmp_path):

@@ -249,6 +249,26 @@ class TestJsonValues:
         assert [s["ratio"] for s in sweep["settings"]] == [0.25, None, 0.99]
         assert sweep["settings"][0]["rounds"] == {"throughput": pytest.approx([10] * 3)}
 
+    def test_experiments_are_the_pipelines_measured(self):
+        ladder, sweep, alone, unmeasured = (
+            make_benchmark(rounds=rounds, variant=None) for rounds in (make_rounds(), make_rounds(), None, ())
+        )
+        found = report(ladder, sweep, alone, unmeasured, ladders=[LADDER], sweeps=[SWEEP])
+        # The ladder's test is its last rung, the sweep's its best setting.
+        assert found["final"]["experiments"] == len(LADDER.steps) + len(SWEEP.steps) + 1
+
+    def test_savings_are_of_the_same_test(self):
+        def pair(file, speed):
+            for variant, throughput in (("antipattern", 10), ("fix", speed)):
+                id = f"{file}.py::test_pair[{variant}]"
+                yield make_benchmark(rounds=make_rounds(throughput), id=id, variant=variant)
+
+        found = report(*pair("a", 20), *pair("b", 40), cost_per_hour=1.0)["benchmarks"]
+        shares = [b["saving"] and b["saving"]["share"] for b in found]
+        assert shares == [None, pytest.approx(0.5), None, pytest.approx(0.75)]
+        other = report(*list(pair("a", 20))[:1], *list(pair("b", 40))[1:], cost_per_hour=1.0)
+        assert [b["saving"] for b in other["benchmarks"]] == [None, None]
+
     def test_a_ladder_in_a_counter(self):
         (ladder,) = report(ladders=[COUNTED])["ladders"]
         first, second = ladder["rungs"]
