@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,8 @@ STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 def publish(options: Options, run: Callable[[], Run], environ: Mapping[str, str]) -> list[str]:
     """Write the reports; return what went wrong, a line each.
 
-    A report that cannot be written does not keep the others from being written.
+    A report that cannot be made or written does not keep the others from being written; a history that cannot
+    be read does not keep any.
 
     Args:
         options: which reports, and where.
@@ -28,14 +30,27 @@ def publish(options: Options, run: Callable[[], Run], environ: Mapping[str, str]
     writers = list(_writers(options, environ))
     if not writers:
         return []
-    report = report_on(_with_history(run(), options.baselines))
-    problems = []
+    measured = run()
+    problems: list[str] = []
+    with _alone(f"the history of {options.baselines}", "read", problems):
+        measured = _with_history(measured, options.baselines)
+    report = report_on(measured)
     for asked_by, path, write in writers:
-        try:
+        with _alone(f"{asked_by} {path}", "written", problems):
             write(report)
-        except OSError as error:
-            problems.append(f"{asked_by} {path}: cannot be written ({error.strerror or error})")
     return problems
+
+
+@contextmanager
+def _alone(what: str, done: str, problems: list[str]) -> Iterator[None]:
+    """Makes a line of `problems` of what goes wrong within."""
+    try:
+        yield
+    except OSError as error:
+        problems.append(f"{what}: cannot be {done} ({error.strerror or error})")
+    except Exception as error:  # noqa: BLE001 - an hour of measuring is not lost for one figure or one fault
+        text = " ".join(str(error).split())
+        problems.append(f"{what}: could not be made ({type(error).__name__}: {text:.200})")
 
 
 def _with_history(run: Run, baselines: Path) -> Run:

@@ -8,7 +8,7 @@ import pytest
 from builders import make_baseline, make_options
 from reported import full_run, report_of
 
-from pytest_rayperf import publishing
+from pytest_rayperf import history, publishing
 from pytest_rayperf.baseline_format import to_json
 from pytest_rayperf.publishing import STEP_SUMMARY, publish
 from pytest_rayperf.reports import html, markdown
@@ -58,6 +58,48 @@ def test_what_cannot_be_written_is_said_and_keeps_nothing_else(tmp_path):
     ]
     assert all("cannot be written" in problem for problem in problems)
     assert there.is_file()
+
+
+def broken(*_):
+    raise OverflowError("int too large\nto convert")
+
+
+@pytest.mark.parametrize("kind", ["json", "markdown", "html"])
+def test_what_cannot_be_made_is_said_and_keeps_nothing_else(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(publishing, f"as_{kind}", broken)
+    paths = {each: tmp_path / f"run.{each}" for each in ("json", "markdown", "html")}
+    problems = publish(make_options(**paths, baselines=tmp_path / "none"), full_run, {})
+    said = f"--rayperf-{kind} {paths[kind]}: could not be made (OverflowError: int too large to convert)"
+    assert problems == [said]
+    assert sorted(tmp_path.iterdir()) == sorted(path for each, path in paths.items() if each != kind)
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (OverflowError("too large"), "could not be made (OverflowError: too large)"),
+        (PermissionError(13, "Permission denied"), "cannot be read (Permission denied)"),
+    ],
+)
+def test_reports_are_made_without_a_history_that_cannot_be_read(tmp_path, monkeypatch, raised, said):
+    def fail(*_):
+        raise raised
+
+    monkeypatch.setattr(history, "history_of", fail)
+    path = tmp_path / "run.json"
+    problems = publish(make_options(json=path, baselines=tmp_path), lambda: full_run(history=None), {})
+    assert problems == [f"the history of {tmp_path}: {said}"]
+    found = json.loads(path.read_text("utf-8"))["benchmarks"]
+    assert [one["history"] for one in found] == [None] * len(found)
+
+
+def test_the_users_interrupt_is_no_problem_of_a_report(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(publishing, "as_json", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        publish(make_options(json=tmp_path / "run.json", baselines=tmp_path), full_run, {})
 
 
 def test_the_history_of_the_baselines_is_in_it(tmp_path):
