@@ -144,7 +144,7 @@ def _within(value: object, fallback: float, least: float, most: float, where: st
 def compare(report: Report, name: str, old: Old, policy: Policy) -> dict[str, Any]:
     """The report with the verdicts that `old` gives it.
 
-    Its `summary`, `software_changes`, `policy` and each benchmark's `baseline` are those of this comparison;
+    Its `summary`, `software_changes`, `policy` and each benchmark's `baseline` and `comparisons` are those of this comparison;
     its `warnings` tell, too, what `old` has and this run has not.
 
     Args:
@@ -161,22 +161,27 @@ def compare(report: Report, name: str, old: Old, policy: Policy) -> dict[str, An
     given = reread(report, name)
     of_each_test = Counter(one.id for one in given)
     comparisons: dict[str, int] = {}
-    rejected = 0
+    rejected = rejected_then = 0
     benchmarks, known = [], []
     for one, benchmark in zip(given, report["benchmarks"], strict=True):
         reference = old.references.get(one.key)
         # As a run deals it: to its tests alike, and a test's part to the benchmarks that it measures at once.
-        share = max(1, len(of_each_test) * of_each_test[one.id] - rejected)
-        own = _policy_for(one, name, replace(policy, comparisons=comparisons.setdefault(one.id, share)))
+        sharing = len(of_each_test) * of_each_test[one.id]
+        if one.comparisons is not None:  # the run told it; tests that report nothing had a part as well
+            sharing = one.comparisons + rejected_then
+        share = comparisons.setdefault(one.id, max(1, sharing - rejected))
+        own = _policy_for(one, name, replace(policy, comparisons=share))
         verdict = _verdict(one, report, old, own)
         if verdict is not None and verdict.comparisons and verdict.status == "regressed":
             rejected += 1
+        rejected_then += one.verdict["status"] == "regressed" and bool(one.verdict["comparisons"])
         if reference is not None:
             known.append(reference.sessions[-1].software)
         benchmarks.append(
             {
                 **benchmark,
                 "verdict": one.verdict if verdict is None else verdict_to_json(verdict),
+                "comparisons": one.comparisons if verdict is None else share,
                 "baseline": None if reference is None else reference.name,
             }
         )

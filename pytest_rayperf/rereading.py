@@ -23,6 +23,8 @@ Report = Mapping[str, Any]
 MOST_LOOKS = 1000
 """More cost more than they tell."""
 
+_MOST_COMPARISONS = 10**6
+
 
 @dataclass(frozen=True)
 class Reread:
@@ -34,7 +36,7 @@ class Reread:
         subject: what was measured; None where nothing of it is compared.
         inferred: whether the report has no subject of this benchmark, and that of the run stands for it: what
             the run did not tell is "" there, or 0.
-        work, probe, limits, timed, looks: as a run's `Benchmark` has them.
+        work, probe, limits, timed, looks, comparisons: as a run's `Benchmark` has them.
         verdict: as the report has it.
     """
 
@@ -48,6 +50,7 @@ class Reread:
     limits: Mapping[str, float]
     timed: bool
     looks: tuple[int, ...] | None
+    comparisons: int | None
     verdict: Mapping[str, Any]
 
     @property
@@ -93,6 +96,7 @@ def _reread(benchmark: Mapping[str, Any], of_run: Subject, where: str) -> Reread
         limits=benchmark["limits"],
         timed=benchmark["timed"],
         looks=_looks(benchmark["looks"], where),
+        comparisons=_comparisons(benchmark["comparisons"], where),
         verdict=benchmark["verdict"],
     )
 
@@ -137,6 +141,15 @@ def _looks(given: Sequence[int] | None, where: str) -> tuple[int, ...] | None:
             "pytest --rayperf --rayperf-json RUN.json"
         )
     return looks
+
+
+def _comparisons(given: int | None, where: str) -> int | None:
+    if given is not None and given > _MOST_COMPARISONS:
+        raise ConfigurationError(
+            f"{where}: comparisons must be at most {_MOST_COMPARISONS}, found {given!r:.60}; make the report "
+            "anew with: pytest --rayperf --rayperf-json RUN.json"
+        )
+    return given
 
 
 # --- rounds

@@ -331,6 +331,40 @@ class TestPolicy:
         )
         assert seen == [4, 4, 1]  # two tests, of which one measures two
 
+    def test_what_the_run_dealt_is_dealt_again(self, monkeypatch):
+        """Tests that report no benchmark have a part of the error as well: a report does not show them."""
+        seen = []
+        real = offline.judge
+
+        def recorded(rounds, subject, reference, policy, *more):
+            seen.append(policy.comparisons)
+            return real(rounds, subject, reference, policy, *more)
+
+        monkeypatch.setattr(offline, "judge", recorded)
+        old = report(*(benchmark(test=f"t{i}") for i in range(3)))
+        slow = near(10, 0.08)
+        first = report(
+            *(benchmark(r, test=f"t{i}", comparisons=30) for i, r in enumerate([slow, near(), slow]))
+        )
+        compared(old, first)
+        assert seen == [30, 29, 29]
+        # The run had found the first one slower, and had dealt its part to the others.
+        regressed = conform(compared(old, first))
+        assert [one["comparisons"] for one in regressed["benchmarks"]] == [30, 29, 29]
+        seen.clear()
+        compared(old, regressed)
+        assert seen == [30, 29, 29]
+        seen.clear()
+        compared(regressed, regressed)  # against which it is not slower
+        assert seen == [30, 30, 30]
+
+    def test_the_share_decides(self):
+        """A slowdown that is certain enough for one benchmark, and not for a thousand."""
+        slower = near(33, 0.0243)
+        alone, of_many = (report(benchmark(slower, comparisons=n)) for n in (1, 1000))
+        limits = [verdict(report(), new, max_slowdown=1.05)["ci"][0] for new in (alone, of_many)]
+        assert limits[0] > limits[1]
+
 
 def stored(
     environment="cpu-2", *, sessions=None, id="tests/test_a.py::test_a", variant=None, subject=SUBJECT

@@ -49,6 +49,7 @@ class TestWhole:
         for one, was in zip(reread_run(run), run.benchmarks, strict=True):
             assert (one.id, one.variant) == (was.id, was.variant) == one.key
             assert (one.work, one.probe, one.timed, one.looks) == (was.work, was.probe, was.timed, was.looks)
+            assert one.comparisons == was.comparisons
             assert one.limits == was.limits
             assert one.verdict["status"] == was.verdict.status
             assert not one.inferred or not one.rounds
@@ -137,6 +138,13 @@ def test_looks_that_no_run_has_are_refused(looks):
     report = through_json(FULL)
     report["benchmarks"][1]["looks"] = looks
     with pytest.raises(ConfigurationError, match=r"^new.json: benchmarks\[1\]: looks must be ascending"):
+        reread(report, "new.json")
+
+
+def test_more_comparisons_than_any_run_has_are_refused():
+    report = through_json(FULL)
+    report["benchmarks"][1]["comparisons"] = 10**9
+    with pytest.raises(ConfigurationError, match=r"^new.json: benchmarks\[1\]: comparisons must be at most"):
         reread(report, "new.json")
 
 
