@@ -19,9 +19,16 @@ from typing import Any
 
 from pytest_rayperf.errors import BaselineError
 from pytest_rayperf.results import Environment, Operator, Probe, Round, Subject
-from pytest_rayperf.work.counts import Work, work_from_json, work_to_json
+from pytest_rayperf.work.counts import LARGEST, Work, work_from_json, work_to_json
 
 SCHEMA_VERSION = 1
+
+_MOST = 1e18
+"""No machine measures more of anything (bytes are the most); what is computed of it stays finite."""
+
+_WALL = (1e-9, 1e12)
+"""Seconds that a round can take: a tick of the finest clock to thirty thousand years."""
+
 _MEND = "restore it from git, or delete it and record it anew with --rayperf-update-baselines"
 
 
@@ -151,12 +158,25 @@ class _Reader:
     def integer(self, value: object, where: str) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise self.fail(where, "a whole number, 0 or more", value)
+        if value > LARGEST:
+            raise self.fail(where, "below 2**63", value)
         return value
 
     def number(self, value: object, where: str) -> float:
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e300:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
             raise self.fail(where, "a number, 0 or more", value)
+        if value > _MOST:
+            raise self.fail(where, f"at most {_MOST:g}", value)
         return float(value)
+
+    def seconds(self, value: object, where: str) -> float:
+        """Of something that took some time."""
+        seconds, (least, most) = self.number(value, where), _WALL
+        if seconds <= 0:
+            raise self.fail(where, "above 0", seconds)
+        if not least <= seconds <= most:
+            raise self.fail(where, f"from {least:g} to {most:g}", seconds)
+        return seconds
 
     def maybe_text(self, value: object, where: str) -> str | None:
         return None if value is None else self.text(value, where)
@@ -194,11 +214,7 @@ class _Reader:
         if value is None:
             return None
         data = self.mapping(value, where)
-        before, after = (self.number(data.get(key), f"{where}.{key}") for key in ("before_s", "after_s"))
-        for key, seconds in (("before_s", before), ("after_s", after)):
-            if seconds <= 0:
-                raise self.fail(f"{where}.{key}", "above 0", seconds)
-        return Probe(before, after)
+        return Probe(*(self.seconds(data.get(key), f"{where}.{key}") for key in ("before_s", "after_s")))
 
     def work(self, value: object, where: str) -> Work | None:
         return None if value is None else work_from_json(value, f"{self._shown}: {where}")
@@ -210,9 +226,7 @@ class _Reader:
         operators = data.get("operators")
         if not isinstance(operators, list):
             raise self.fail(f"{where}.operators", "a list", operators)
-        wall = self.number(data.get("wall_seconds"), f"{where}.wall_seconds")
-        if wall <= 0:
-            raise self.fail(f"{where}.wall_seconds", "above 0", wall)
+        wall = self.seconds(data.get("wall_seconds"), f"{where}.wall_seconds")
         return Round(
             rows=self.integer(data.get("rows"), f"{where}.rows"),
             wall_seconds=wall,

@@ -124,6 +124,7 @@ class Conclusions:
             limits=self._item.limits,
             timed=policy.timed,
             looks=policy.looks,
+            comparisons=policy.comparisons,
             baseline_software=side.reference.sessions[-1].software if side.reference else None,
         )
 

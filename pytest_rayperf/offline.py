@@ -18,7 +18,7 @@ from pytest_rayperf.policy import Policy, look_schedule
 from pytest_rayperf.reasons import STALE
 from pytest_rayperf.reference import Reference, ReferenceSession
 from pytest_rayperf.reports.json import changes_between, verdict_to_json
-from pytest_rayperf.rereading import MOST_LOOKS, Report, Reread, as_known, reread
+from pytest_rayperf.rereading import MOST_LOOKS, Report, Reread, as_known, reread, with_rows
 from pytest_rayperf.results import STATUSES, Subject, Verdict
 from pytest_rayperf.stored import Stored
 from pytest_rayperf.verdict import judge, same_software
@@ -48,6 +48,7 @@ class Old:
         elsewhere: by benchmark, the baseline of another environment: its counters carry over.
         unusable: by benchmark, why there is no reference, in words.
         inferred: benchmarks whose subject is the run's (`Reread.inferred`).
+        rows_unknown: those that do not tell their rows (`Reread.rows_unknown`).
         a_run: whether it is a run, not baselines.
     """
 
@@ -57,6 +58,7 @@ class Old:
     elsewhere: Mapping[Key, Reference] = field(default_factory=dict)
     unusable: Mapping[Key, str] = field(default_factory=dict)
     inferred: frozenset[Key] = frozenset()
+    rows_unknown: frozenset[Key] = frozenset()
     a_run: bool = False
 
 
@@ -77,9 +79,15 @@ def old_run(report: Report, name: str) -> Old:
             unusable.pop(one.key, None)  # measured once more, and then well
         elif one.key not in references:
             unusable[one.key] = reason or "nothing of it is compared"
-    inferred = frozenset(one.key for one in given if one.inferred)
-    environment = report["environment"]["id"]
-    return Old(name, environment, references, unusable=unusable, inferred=inferred, a_run=True)
+    return Old(
+        name,
+        report["environment"]["id"],
+        references,
+        unusable=unusable,
+        inferred=frozenset(one.key for one in given if one.inferred),
+        rows_unknown=frozenset(one.key for one in given if one.rows_unknown),
+        a_run=True,
+    )
 
 
 def old_baselines(found: Iterable[Stored], environment: str, name: str) -> Old:
@@ -144,8 +152,8 @@ def _within(value: object, fallback: float, least: float, most: float, where: st
 def compare(report: Report, name: str, old: Old, policy: Policy) -> dict[str, Any]:
     """The report with the verdicts that `old` gives it.
 
-    Its `summary`, `software_changes`, `policy` and each benchmark's `baseline` are those of this comparison;
-    its `warnings` tell, too, what `old` has and this run has not.
+    Its `summary`, `software_changes`, `policy` and each benchmark's `baseline` and `comparisons` are those of
+    this comparison; its `warnings` tell, too, what `old` has and this run has not.
 
     Args:
         report: of the run that is judged.
@@ -161,22 +169,27 @@ def compare(report: Report, name: str, old: Old, policy: Policy) -> dict[str, An
     given = reread(report, name)
     of_each_test = Counter(one.id for one in given)
     comparisons: dict[str, int] = {}
-    rejected = 0
+    rejected = rejected_then = 0
     benchmarks, known = [], []
     for one, benchmark in zip(given, report["benchmarks"], strict=True):
         reference = old.references.get(one.key)
         # As a run deals it: to its tests alike, and a test's part to the benchmarks that it measures at once.
-        share = max(1, len(of_each_test) * of_each_test[one.id] - rejected)
-        own = _policy_for(one, name, replace(policy, comparisons=comparisons.setdefault(one.id, share)))
+        sharing = len(of_each_test) * of_each_test[one.id]
+        if one.comparisons is not None:  # the run told it; tests that report nothing had a part as well
+            sharing = one.comparisons + rejected_then
+        share = comparisons.setdefault(one.id, max(1, sharing - rejected))
+        own = _policy_for(one, name, replace(policy, comparisons=share))
         verdict = _verdict(one, report, old, own)
         if verdict is not None and verdict.comparisons and verdict.status == "regressed":
             rejected += 1
+        rejected_then += one.verdict["status"] == "regressed" and bool(one.verdict["comparisons"])
         if reference is not None:
             known.append(reference.sessions[-1].software)
         benchmarks.append(
             {
                 **benchmark,
                 "verdict": one.verdict if verdict is None else verdict_to_json(verdict),
+                "comparisons": one.comparisons if verdict is None else share,
                 "baseline": None if reference is None else reference.name,
             }
         )
@@ -251,6 +264,12 @@ def _judged(one: Reread, subject: Subject, report: Report, old: Old, policy: Pol
         subject = as_known(subject, known.subject)
     elif reference is not None and one.key in old.inferred:
         reference = replace(reference, subject=as_known(reference.subject, subject))
+    if known is not None and one.rows_unknown:
+        one = replace(one, rounds=with_rows(one.rounds, known.sessions[-1].rounds[-1].rows or 1))
+        if not any(r.counters for r in one.rounds):  # they were not told, and are not 0
+            reference, elsewhere = (each and _without_counters(each) for each in (reference, elsewhere))
+    elif reference is not None and one.key in old.rows_unknown:
+        reference = _with_rows(reference, one.rounds[-1].rows or 1)
     if reference is None and elsewhere is None:
         # What its mark demands is judged all the same.
         found = judge(one.rounds, subject, None, policy)
@@ -273,6 +292,20 @@ def _judged(one: Reread, subject: Subject, report: Report, old: Old, policy: Pol
         "inconclusive",
         f"inconclusive: rounds of {reference.name} were disturbed: {disturbed}; what would help: measure it "
         "again on a machine that does nothing else",
+    )
+
+
+def _with_rows(reference: Reference, rows: int) -> Reference:
+    sessions = tuple(replace(s, rounds=with_rows(s.rounds, rows)) for s in reference.sessions)
+    return replace(reference, sessions=sessions)
+
+
+def _without_counters(reference: Reference) -> Reference:
+    return replace(
+        reference,
+        sessions=tuple(
+            replace(s, rounds=tuple(replace(r, counters={}) for r in s.rounds)) for s in reference.sessions
+        ),
     )
 
 

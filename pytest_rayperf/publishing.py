@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_rayperf.options import Options
@@ -16,20 +17,30 @@ STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 def publish(options: Options, report: Report, environ: Mapping[str, str]) -> list[str]:
     """Write the reports; return what went wrong, a line each.
 
-    A report that cannot be written does not keep the others from being written.
+    A report that cannot be made or written does not keep the others from being written.
 
     Args:
         options: which reports, and where.
         report: the object that all of them are made of.
         environ: the process's environment variables.
     """
-    problems = []
+    problems: list[str] = []
     for asked_by, path, write in _writers(options, environ):
-        try:
+        with _alone(f"{asked_by} {path}", problems):
             write(report)
-        except OSError as error:
-            problems.append(f"{asked_by} {path}: cannot be written ({error.strerror or error})")
     return problems
+
+
+@contextmanager
+def _alone(what: str, problems: list[str]) -> Iterator[None]:
+    """Makes a line of `problems` of what goes wrong within."""
+    try:
+        yield
+    except OSError as error:
+        problems.append(f"{what}: cannot be written ({error.strerror or error})")
+    except Exception as error:  # noqa: BLE001 - an hour of measuring is not lost for one figure or one fault
+        text = " ".join(str(error).split())
+        problems.append(f"{what}: could not be made ({type(error).__name__}: {text:.200})")
 
 
 def _writers(

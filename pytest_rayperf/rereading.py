@@ -2,7 +2,8 @@
 
 What a report does not hold is not there: the calls of UDFs (`latency` sums them up), and in a report that has
 the keys of the contract alone (DESIGN, section 5) the operators and the counters of single rounds, the work,
-and the probe.
+and the probe. Where a report contradicts itself the contract's keys have the say, `rounds` and `counters`:
+what was added to it later tells the same in more detail.
 """
 
 from __future__ import annotations
@@ -15,13 +16,26 @@ from typing import Any
 
 from pytest_rayperf.errors import BaselineError, ConfigurationError
 from pytest_rayperf.reports.schema import rounds_in
-from pytest_rayperf.results import METRICS, PEAK_MEMORY, THROUGHPUT, WALL, Operator, Probe, Round, Subject
+from pytest_rayperf.results import (
+    CPU_PER_ROW,
+    METRICS,
+    PEAK_MEMORY,
+    TASKS,
+    THROUGHPUT,
+    WALL,
+    Operator,
+    Probe,
+    Round,
+    Subject,
+)
 from pytest_rayperf.work.counts import Work, work_from_json
 
 Report = Mapping[str, Any]
 
 MOST_LOOKS = 1000
 """More cost more than they tell."""
+
+_MOST_COMPARISONS = 10**6
 
 
 @dataclass(frozen=True)
@@ -34,7 +48,9 @@ class Reread:
         subject: what was measured; None where nothing of it is compared.
         inferred: whether the report has no subject of this benchmark, and that of the run stands for it: what
             the run did not tell is "" there, or 0.
-        work, probe, limits, timed, looks: as a run's `Benchmark` has them.
+        work, probe, limits, timed, looks, comparisons: as a run's `Benchmark` has them.
+        rows_unknown: whether nothing tells how many rows a round gave. Then each has one, until `with_rows`
+            gives it what it is compared with.
         verdict: as the report has it.
     """
 
@@ -48,6 +64,8 @@ class Reread:
     limits: Mapping[str, float]
     timed: bool
     looks: tuple[int, ...] | None
+    comparisons: int | None
+    rows_unknown: bool
     verdict: Mapping[str, Any]
 
     @property
@@ -82,10 +100,12 @@ def _reread(benchmark: Mapping[str, Any], of_run: Subject, where: str) -> Reread
     except BaselineError as error:
         raise ConfigurationError(str(error)) from None
     probe = benchmark["probe"]
+    count = rounds_in(benchmark)
+    unknown = count > 0 and all(_rows(benchmark, index) is None for index in range(count))
     return Reread(
         id=benchmark["id"],
         variant=benchmark["variant"],
-        rounds=tuple(_rounds(benchmark, where)),
+        rounds=tuple(_round(benchmark, index, where, unknown) for index in range(count)),
         subject=of_run if old else None if given is None else Subject(**_of(Subject, given)),
         inferred=old,
         work=work,
@@ -93,6 +113,8 @@ def _reread(benchmark: Mapping[str, Any], of_run: Subject, where: str) -> Reread
         limits=benchmark["limits"],
         timed=benchmark["timed"],
         looks=_looks(benchmark["looks"], where),
+        comparisons=_comparisons(benchmark["comparisons"], where),
+        rows_unknown=unknown,
         verdict=benchmark["verdict"],
     )
 
@@ -139,49 +161,94 @@ def _looks(given: Sequence[int] | None, where: str) -> tuple[int, ...] | None:
     return looks
 
 
+def _comparisons(given: int | None, where: str) -> int | None:
+    if given is not None and given > _MOST_COMPARISONS:
+        raise ConfigurationError(
+            f"{where}: comparisons must be at most {_MOST_COMPARISONS}, found {given!r:.60}; make the report "
+            "anew with: pytest --rayperf --rayperf-json RUN.json"
+        )
+    return given
+
+
 # --- rounds
 
 
-def _rounds(benchmark: Mapping[str, Any], where: str) -> Sequence[Round]:
-    return [_round(benchmark, index, where) for index in range(rounds_in(benchmark))]
+def with_rows(rounds: Sequence[Round], rows: int) -> tuple[Round, ...]:
+    """Rounds of `rows` rows each, as fast as these."""
+    return tuple(
+        replace(r, rows=rows, wall_seconds=rows / speed if (speed := r.throughput) else r.wall_seconds)
+        for r in rounds
+    )
 
 
-def _round(benchmark: Mapping[str, Any], index: int, where: str) -> Round:
-    figures = {
-        name: value for name in METRICS if (value := _at(benchmark["rounds"].get(name), index)) is not None
-    }
-    counters = _counters(benchmark, index)
-    rows = counters.pop("rows", None)
-    wall, speed = figures.get(WALL.name), figures.get(THROUGHPUT.name)
-    if rows is None and wall is not None and speed is not None:
-        rows = round(wall * speed)
+def _round(benchmark: Mapping[str, Any], index: int, where: str, rows_unknown: bool) -> Round:
+    figures = _figures(benchmark, index)
+    speed = figures.get(THROUGHPUT.name)
+    rows = _rows(benchmark, index)
+    if rows is None and rows_unknown and speed:
+        rows = 1
     if rows is None:
         raise ConfigurationError(
             f"{where}: how many rows a round gave is not told, neither by counters.rows nor by "
             "rounds.throughput and rounds.wall_seconds; make the report anew with: pytest --rayperf "
             "--rayperf-json RUN.json"
         )
-    if wall is None and speed:
-        wall = rows / speed
+    wall = figures.get(WALL.name)
+    if speed is not None and (not wall or _differ(rows / wall, speed)):
+        wall = rows / speed if speed > 0 else None
     memory = figures.get(PEAK_MEMORY.name)
+    counters = _counters(benchmark, index)
+    counters.pop("rows", None)
     made = Round(
         rows=rows,
         wall_seconds=math.nan if wall is None else wall,
-        operators=tuple(_operators(benchmark, index)),
+        # By row of nobody knows how many they say nothing.
+        operators=() if rows_unknown else tuple(_operators(benchmark, index)),
         counters=counters,
         peak_worker_memory=None if memory is None else int(memory),
         disturbed=_at(benchmark["disturbed"], index) or "",
     )
+    if _differ(figures.get(CPU_PER_ROW.name), made.cpu_seconds_per_row):
+        made = replace(made, operators=tuple(replace(one, cpu_s=None) for one in made.operators))
+    if _differ(figures.get(TASKS.name), made.tasks):
+        made = replace(made, operators=tuple(replace(one, tasks=None) for one in made.operators))
     # What is computed of the above is not written down twice.
     return replace(made, figures={n: v for n, v in figures.items() if getattr(made, n, None) is None})
 
 
+def _differ(told: float | None, computed: float | None) -> bool:
+    return told is not None and computed is not None and not math.isclose(told, computed, rel_tol=1e-9)
+
+
+def _figures(benchmark: Mapping[str, Any], index: int) -> dict[str, float]:
+    given = {name: _at(benchmark["rounds"].get(name), index) for name in METRICS}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _rows(benchmark: Mapping[str, Any], index: int) -> int | None:
+    """How many rows a round gave; None where that is not told."""
+    rows = _counters(benchmark, index).get("rows")
+    figures = _figures(benchmark, index)
+    wall, speed = figures.get(WALL.name), figures.get(THROUGHPUT.name)
+    if rows is None and wall is not None and speed is not None:
+        rows = round(wall * speed)
+    return rows
+
+
 def _counters(benchmark: Mapping[str, Any], index: int) -> dict[str, int]:
-    by_round = benchmark["counters_by_round"]
-    if not by_round:
-        return dict(benchmark["counters"])
+    by_round, last = benchmark["counters_by_round"], benchmark["counters"]
+    if last and last != _counters_in(by_round, -1):
+        return {**_rows_in(by_round, index), **last}
+    return _counters_in(by_round, index)
+
+
+def _counters_in(by_round: Mapping[str, Sequence[int | None]], index: int) -> dict[str, int]:
     counts = {name: _at(values, index) for name, values in by_round.items()}
     return {name: count for name, count in counts.items() if count is not None}
+
+
+def _rows_in(by_round: Mapping[str, Sequence[int | None]], index: int) -> dict[str, int]:
+    return {name: n for name, n in _counters_in(by_round, index).items() if name == "rows"}
 
 
 def _operators(benchmark: Mapping[str, Any], index: int) -> Sequence[Operator]:

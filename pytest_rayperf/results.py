@@ -440,6 +440,8 @@ class Benchmark:
     """Whether the metrics with noise decide; else its signal has none, and it was executed once."""
     looks: tuple[int, ...] | None = None
     """The numbers of rounds after which it was looked at; None where nothing is compared with a baseline."""
+    comparisons: int | None = None
+    """How many benchmarks shared the run's error when its part was dealt; None where `looks` is."""
     baseline_software: Mapping[str, str | None] | None = None
     """The versions that its baseline's last session was measured with; None without a baseline."""
 

@@ -114,6 +114,7 @@ def _benchmark(benchmark: Benchmark, run: Run, saving: Mapping[str, Any] | None)
         "limits": dict(benchmark.limits),
         "timed": benchmark.timed,
         "looks": None if benchmark.looks is None else list(benchmark.looks),
+        "comparisons": benchmark.comparisons,
         "rounds": {name: [r.metric(name) for r in rounds] for name in METRICS},
         "metrics": metrics_of(rounds),
         "counters": dict(rounds[-1].all_counters()) if rounds else {},

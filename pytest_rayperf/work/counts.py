@@ -33,6 +33,9 @@ BYTES_READ = "bytes_read"
 GATING_SOFTWARE = ("python", "ray", "torch", "torchvision", "numpy", "pandas", "pyarrow", "pillow", "machine")
 """Where one of these differs, counts differ without anybody's doing."""
 
+LARGEST = 2**63 - 1
+"""Nothing counts beyond it, and what is computed of such numbers stays a float."""
+
 KEPT_CALLS = 60
 """How many functions `OperatorWork.calls` names, the most called first."""
 
@@ -212,6 +215,8 @@ def _text(value: object, where: str) -> str:
 def _whole(value: object, where: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise _wrong(where, "a whole number, 0 or more", value)
+    if value > LARGEST:
+        raise _wrong(where, "below 2**63", value)
     return value
 
 

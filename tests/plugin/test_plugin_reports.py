@@ -55,6 +55,7 @@ def test_the_json_report_holds_its_contract(project, images):
         assert benchmark["baseline"] is None
     assert (first["antipattern"], first["variant"]) == (None, None)
     assert (bad["antipattern"], bad["variant"], fix["variant"]) == ("pair", "antipattern", "fix")
+    assert [one["comparisons"] for one in (first, bad, fix)] == [2, 4, 4]  # two tests; one measures two
     assert first["counters"] == {"rows": 64, "model_loads": 1}
     rounds = first["rounds"]
     assert len(rounds["throughput"]) == len(rounds["wall_seconds"]) == 3

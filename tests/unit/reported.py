@@ -213,7 +213,7 @@ def _benchmarks():
             probe=PROBE,
         )
         old = {**SOFTWARE, "ray": "2.50.0"}
-        return replace(made, subject=SUBJECT, looks=(3, 4, 5), baseline_software=old, **more)
+        return replace(made, subject=SUBJECT, looks=(3, 4, 5), comparisons=9, baseline_software=old, **more)
 
     slow = [full_round(33, 0.022, loads=8), full_round(32, 0.023, loads=8), full_round(34, 0.0215, loads=8)]
     graphs = {"Classify": Path("rayperf-profiles/model_loading-fix-Classify.html")}

@@ -25,7 +25,7 @@ from pytest_rayperf.work.counts import OperatorWork, Work
 MEND = "restore it from git, or delete it and record it anew with --rayperf-update-baselines"
 
 text = st.text(max_size=8)
-whole = st.integers(0, 2**63)
+whole = st.integers(0, 2**63 - 1)
 seconds = st.floats(1e-9, 1e9)
 amounts = st.dictionaries(text, whole, max_size=2)
 operators = st.builds(
@@ -377,7 +377,16 @@ class TestBroken:
             (("sessions", 0, "rounds", 0, "wall_seconds"), math.nan),
             (("sessions", 0, "rounds", 0, "wall_seconds"), math.inf),
             (("sessions", 0, "rounds", 0, "wall_seconds"), 10**400),
+            (("sessions", 0, "rounds", 0, "wall_seconds"), 1e-320),
+            (("sessions", 0, "rounds", 0, "wall_seconds"), 1e13),
             (("sessions", 0, "rounds", 0, "rows"), -1),
+            (("sessions", 0, "rounds", 0, "rows"), 2**63),
+            (("sessions", 0, "rounds", 0, "rows"), 10**400),
+            (("sessions", 0, "rounds", 0, "counters", "model_loads"), 10**30),
+            (("sessions", 0, "rounds", 0, "figures", "spilled_bytes"), 1e200),
+            (("sessions", 0, "rounds", 0, "operators", 0, "cpu_s"), 1e300),
+            (("sessions", 0, "rounds", 0, "operators", 0, "rows"), 2**63),
+            (("sessions", 0, "probe", "before_s"), 1e-300),
             (("sessions", 0, "rounds", 0, "rows"), 64.0),
             (("sessions", 0, "rounds", 0, "counters", "model_loads"), -1),
             (("sessions", 0, "rounds", 0, "figures", "spilled_bytes"), -1),

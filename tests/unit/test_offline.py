@@ -158,6 +158,50 @@ class TestTwoRuns:
         assert (old, new) == before
 
 
+class TestFiguresOfTheContract:
+    """A report may be made or mended by another program: what it says in the contract's keys is compared."""
+
+    def changed(self, **changes):
+        made = report()
+        (one,) = made["benchmarks"]
+        one["rounds"].update(changes.pop("rounds", {}))
+        one.update(changes)
+        return conform(made)
+
+    def test_of_a_throughput(self):
+        slow = [speed / 3 for speed in report()["benchmarks"][0]["rounds"]["throughput"]]
+        said = verdict(report(), self.changed(rounds={"throughput": slow}))
+        assert (said["status"], said["metric"]) == ("regressed", "throughput")
+
+    def test_of_cpu_seconds(self):
+        more = [3 * cpu for cpu in report()["benchmarks"][0]["rounds"]["cpu_seconds_per_row"]]
+        new = self.changed(rounds={"cpu_seconds_per_row": more})
+        said = verdict(report(), new)
+        assert (said["status"], said["metric"]) == ("regressed", "cpu_seconds_per_row")
+        assert verdict(new, report())["status"] == "improved"
+
+    def test_of_counters(self):
+        said = verdict(report(), self.changed(counters={"rows": 64, "model_loads": 5}))
+        assert (said["status"], said["metric"], said["ratio"]) == ("regressed", "model_loads", 5.0)
+
+    @pytest.mark.parametrize("which", ["old", "new", "both"])
+    @pytest.mark.parametrize(("factor", "status"), [(1, "unchanged"), (3, "regressed")])
+    def test_of_a_throughput_and_nothing_else(self, which, factor, status):
+        weights = {"model": {"name": SUBJECT.model, "weights": "random", "fingerprint": SUBJECT.weights}}
+
+        def alone(given):
+            made = contract_alone(given)
+            (one,) = made["benchmarks"]
+            one.update(counters={}, operators=[], rounds={"throughput": one["rounds"]["throughput"]})
+            return conform(made)
+
+        old, new = report(**weights), report(benchmark(near(40 / factor)), **weights)
+        old = alone(old) if which != "new" else old
+        new = alone(new) if which != "old" else new
+        said = verdict(old, new, max_slowdown=1.6)
+        assert (said["status"], said["metric"]) == (status, "throughput")
+
+
 class TestWhatRoundsCannotShow:
     def test_a_wrong_output_stays_wrong(self):
         wrong = Verdict("invalid", "invalid: outputs differ", metric=None, wrong=True)
@@ -330,6 +374,40 @@ class TestPolicy:
             report(*(replace(one, rounds=tuple(near())) for one in pair)), report(*pair, benchmark(test="b"))
         )
         assert seen == [4, 4, 1]  # two tests, of which one measures two
+
+    def test_what_the_run_dealt_is_dealt_again(self, monkeypatch):
+        """Tests that report no benchmark have a part of the error as well: a report does not show them."""
+        seen = []
+        real = offline.judge
+
+        def recorded(rounds, subject, reference, policy, *more):
+            seen.append(policy.comparisons)
+            return real(rounds, subject, reference, policy, *more)
+
+        monkeypatch.setattr(offline, "judge", recorded)
+        old = report(*(benchmark(test=f"t{i}") for i in range(3)))
+        slow = near(10, 0.08)
+        first = report(
+            *(benchmark(r, test=f"t{i}", comparisons=30) for i, r in enumerate([slow, near(), slow]))
+        )
+        compared(old, first)
+        assert seen == [30, 29, 29]
+        # The run had found the first one slower, and had dealt its part to the others.
+        regressed = conform(compared(old, first))
+        assert [one["comparisons"] for one in regressed["benchmarks"]] == [30, 29, 29]
+        seen.clear()
+        compared(old, regressed)
+        assert seen == [30, 29, 29]
+        seen.clear()
+        compared(regressed, regressed)  # against which it is not slower
+        assert seen == [30, 30, 30]
+
+    def test_the_share_decides(self):
+        """A slowdown that is certain enough for one benchmark, and not for a thousand."""
+        slower = near(33, 0.0243)
+        alone, of_many = (report(benchmark(slower, comparisons=n)) for n in (1, 1000))
+        limits = [verdict(report(), new, max_slowdown=1.05)["ci"][0] for new in (alone, of_many)]
+        assert limits[0] > limits[1]
 
 
 def stored(

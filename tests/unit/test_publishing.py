@@ -65,6 +65,29 @@ def test_what_cannot_be_written_is_said_and_keeps_nothing_else(tmp_path):
     assert there.is_file()
 
 
+def broken(*_):
+    raise OverflowError("int too large\nto convert")
+
+
+@pytest.mark.parametrize("kind", ["json", "markdown", "html"])
+def test_what_cannot_be_made_is_said_and_keeps_nothing_else(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(publishing, f"as_{kind}", broken)
+    paths = {each: tmp_path / f"run.{each}" for each in ("json", "markdown", "html")}
+    problems = publish(make_options(**paths), FULL, {})
+    said = f"--rayperf-{kind} {paths[kind]}: could not be made (OverflowError: int too large to convert)"
+    assert problems == [said]
+    assert sorted(tmp_path.iterdir()) == sorted(path for each, path in paths.items() if each != kind)
+
+
+def test_the_users_interrupt_is_no_problem_of_a_report(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(publishing, "as_json", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        publish(make_options(json=tmp_path / "run.json"), FULL, {})
+
+
 @pytest.mark.parametrize("where", ["fsync", "replace"])
 def test_a_disk_that_is_full_leaves_the_old_report(tmp_path, monkeypatch, where):
     path = tmp_path / "run.json"

@@ -17,7 +17,7 @@ from pytest_rayperf.policy import GATED, Policy
 from pytest_rayperf.reports import json as json_report
 from pytest_rayperf.reports.json import report_on
 from pytest_rayperf.reports.schema import conform
-from pytest_rayperf.rereading import as_known, reread
+from pytest_rayperf.rereading import as_known, reread, with_rows
 from pytest_rayperf.results import METRICS, Operator, Probe, Subject
 from pytest_rayperf.verdict import judge
 
@@ -49,6 +49,7 @@ class TestWhole:
         for one, was in zip(reread_run(run), run.benchmarks, strict=True):
             assert (one.id, one.variant) == (was.id, was.variant) == one.key
             assert (one.work, one.probe, one.timed, one.looks) == (was.work, was.probe, was.timed, was.looks)
+            assert one.comparisons == was.comparisons
             assert one.limits == was.limits
             assert one.verdict["status"] == was.verdict.status
             assert not one.inferred or not one.rounds
@@ -123,6 +124,84 @@ class TestContractAlone:
             reread(conform(report), "x")
 
 
+class TestContradictions:
+    """Of `rounds` and `counters` with what was added to the contract: those of the contract stand."""
+
+    def read(self, change):
+        report = through_json(
+            report_on(make_run([replace(make_benchmark(rounds=self.ROUNDS), subject=SUBJECT)]))
+        )
+        change(report["benchmarks"][0])
+        return reread(conform(report), "x")[0].rounds
+
+    ROUNDS = (full_round(40, 0.02), full_round(41, 0.021))
+
+    def test_of_throughput_with_rows_and_wall_time(self):
+        def change(one):
+            one["rounds"]["throughput"] = [speed / 3 for speed in one["rounds"]["throughput"]]
+
+        rounds = self.read(change)
+        assert [r.metric("throughput") for r in rounds] == pytest.approx([40 / 3, 41 / 3], rel=1e-12)
+        assert [r.cpu_seconds_per_row for r in rounds] == [r.cpu_seconds_per_row for r in self.ROUNDS]
+
+    @pytest.mark.parametrize("speed", [0.0, -1.0])
+    def test_a_throughput_that_is_none_is_not_made_good(self, speed):
+        rounds = self.read(lambda one: one["rounds"].update(throughput=[speed] * 2))
+        assert [r.metric("throughput") for r in rounds] == [speed] * 2
+
+    @pytest.mark.parametrize("name", ["cpu_seconds_per_row", "tasks"])
+    def test_of_what_operators_sum_up_to(self, name):
+        def change(one):
+            one["rounds"][name] = [3 * figure for figure in one["rounds"][name]]
+
+        for now, then in zip(self.read(change), self.ROUNDS, strict=True):
+            assert now.metric(name) == 3 * then.metric(name)
+            assert [one.name for one in now.operators] == [one.name for one in then.operators]
+            others = METRICS.keys() - {name}
+            assert {n: now.metric(n) for n in others} == {n: then.metric(n) for n in others}
+
+    @pytest.mark.parametrize("counters", [{"rows": 64, "model_loads": 5}, {"model_loads": 5}])
+    def test_of_the_counters_with_those_by_round(self, counters):
+        for round_ in self.read(lambda one: one.update(counters=counters)):
+            assert round_.all_counters() == {"rows": 64, "model_loads": 5}
+
+    def test_without_counters_those_by_round_stand(self):
+        rounds = self.read(lambda one: one.update(counters={}))
+        assert [r.all_counters() for r in rounds] == [r.all_counters() for r in self.ROUNDS]
+
+    def test_counters_that_vary_are_no_contradiction(self):
+        rounds = [full_round(40, 0.02, loads=n) for n in (8, 1)]
+        (one,) = reread_run(make_run([replace(make_benchmark(rounds=rounds), subject=SUBJECT)]))
+        assert [r.counters["model_loads"] for r in one.rounds] == [8, 1]
+
+
+class TestRowsUnknown:
+    def read(self, **rounds):
+        report = contract_alone(FULL)
+        report["benchmarks"][0].update(counters={}, rounds=rounds)
+        return reread(conform(report), "x")[0]
+
+    def test_a_throughput_alone_is_read(self):
+        one = self.read(throughput=[33.0, 32.0])
+        assert one.rows_unknown
+        assert [r.throughput for r in one.rounds] == pytest.approx([33.0, 32.0])
+        again = with_rows(one.rounds, 64)
+        assert [(r.rows, r.throughput) for r in again] == [(64, pytest.approx(s)) for s in (33.0, 32.0)]
+
+    @pytest.mark.parametrize(
+        "rounds",
+        [
+            {"throughput": [33.0, None]},
+            {"throughput": [33.0, 0.0]},
+            {"throughput": [33.0, 32.0], "wall_seconds": [2.0, None]},
+            {"wall_seconds": [2.0, 2.0]},
+        ],
+    )
+    def test_else_it_is_refused(self, rounds):
+        with pytest.raises(ConfigurationError, match="how many rows a round gave is not told"):
+            self.read(**rounds)
+
+
 def test_work_that_is_none_names_its_place():
     report = through_json(FULL)
     report["benchmarks"][1]["work"]["operators"][0]["rows"] = "many"
@@ -137,6 +216,13 @@ def test_looks_that_no_run_has_are_refused(looks):
     report = through_json(FULL)
     report["benchmarks"][1]["looks"] = looks
     with pytest.raises(ConfigurationError, match=r"^new.json: benchmarks\[1\]: looks must be ascending"):
+        reread(report, "new.json")
+
+
+def test_more_comparisons_than_any_run_has_are_refused():
+    report = through_json(FULL)
+    report["benchmarks"][1]["comparisons"] = 10**9
+    with pytest.raises(ConfigurationError, match=r"^new.json: benchmarks\[1\]: comparisons must be at most"):
         reread(report, "new.json")
 
 

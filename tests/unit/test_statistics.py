@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
+from pytest_rayperf.reports.schema import LARGEST
 from pytest_rayperf.results import Interval
 from pytest_rayperf.statistics import (
     LogEstimate,
@@ -95,6 +96,12 @@ class TestLogEstimate:
         assert 0 < interval.low <= interval.ratio <= interval.high < math.inf
         inverse = interval.inverse
         assert 0 < inverse.low <= inverse.ratio <= inverse.high < math.inf
+
+    @pytest.mark.parametrize("value", [-1e6, 1e6])
+    def test_a_limit_that_means_none_may_stand_in_a_report(self, value):
+        interval = LogEstimate(value, 10.0, 5.0).interval(1e-6, 1e-6)
+        for one in (interval, interval.inverse):
+            assert all(figure < LARGEST for figure in (one.low, one.ratio, one.high))
 
     def test_zero_error_is_a_point(self):
         assert LogEstimate(math.log(2), 0.0, 5.0).interval(0.01, 0.01) == Interval(

@@ -55,6 +55,7 @@ class TestJson:
             (("operators", 0), [], r"work\.operators\[0\] must be an object"),
             (("operators", 0, "name"), 3, r"work\.operators\[0\]\.name must be a text, found 3"),
             (("operators", 0, "rows"), -1, r"rows must be a whole number, 0 or more, found -1"),
+            (("operators", 0, "rows"), 2**63, r"rows must be below 2\*\*63, found 9223372036854775808"),
             (("operators", 0, "rows"), True, r"rows must be a whole number"),
             (
                 ("operators", 0, "counts", "flops"),
