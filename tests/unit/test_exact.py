@@ -1,13 +1,13 @@
-"""What has no noise: counted work, compared exactly. (Counters: test_verdict.py.)"""
+"""What has no noise, compared exactly: counted work. (Of counters most is in test_verdict.py.)"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import pytest
-from builders import FILE, make_reference
+from builders import FILE, make_reference, make_rounds
 
-from pytest_rayperf.exact import judge_work
+from pytest_rayperf.exact import judge_counters, judge_work
 from pytest_rayperf.reasons import STALE
 from pytest_rayperf.work.counts import OperatorWork, Work
 
@@ -23,6 +23,14 @@ def work(flops=8, python_calls=40, ray="2.60"):
 def reference(counted):
     plain = make_reference()
     return replace(plain, sessions=tuple(replace(s, work=counted) for s in plain.sessions))
+
+
+class TestCounters:
+    def test_other_rows_are_wrong_and_can_be_accepted(self):
+        verdict = judge_counters(make_rounds(rows=65), make_reference())
+        assert (verdict.status, verdict.metric, verdict.wrong) == ("invalid", "rows", True)
+        assert verdict.reason.startswith("invalid: rows 64 -> 65 a round (exact)")
+        assert verdict.reason.endswith(f"; rows are missing or doubled; {ACCEPT}")
 
 
 class TestWork:
