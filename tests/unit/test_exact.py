@@ -32,6 +32,27 @@ class TestCounters:
         assert verdict.reason.startswith("invalid: rows 64 -> 65 a round (exact)")
         assert verdict.reason.endswith(f"; rows are missing or doubled; {ACCEPT}")
 
+    @pytest.mark.parametrize(
+        ("then", "now", "status", "ending"),
+        [
+            ({"a": 1, "b": 2}, {"a": 2, "b": 3}, "regressed", ACCEPT),
+            ({"a": 2, "b": 3}, {"a": 1, "b": 2}, "improved", STALE),
+        ],
+    )
+    def test_each_that_changed_is_a_line_that_says_what_to_do(self, then, now, status, ending):
+        verdict = judge_counters(make_rounds(counters=now), make_reference(make_rounds(counters=then)))
+        assert (verdict.status, verdict.metric) == (status, "a")
+        assert [line.split()[1] for line in verdict.reason.splitlines()] == ["a", "b"]
+        assert all(line.endswith(f"; {ending}") for line in verdict.reason.splitlines())
+
+    def test_one_that_a_round_lacks_was_none_in_it(self):
+        """0 in one round and 2 in another: it varies, and does not gate."""
+        then = [*make_rounds(n=1, counters={"a": 2}), *make_rounds(n=1)]
+        assert judge_counters(make_rounds(counters={"a": 3}), make_reference(then)) is None
+        then = [*make_rounds(n=1, counters={"a": 0}), *make_rounds(n=1)]
+        verdict = judge_counters(make_rounds(counters={"a": 3}), make_reference(then))
+        assert (verdict.status, verdict.ratio) == ("regressed", None)
+
 
 class TestWork:
     @pytest.mark.parametrize(
