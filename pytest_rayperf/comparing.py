@@ -203,7 +203,7 @@ def _shown(series: Series, slowdown: Interval) -> tuple[float, float]:
 def _limits(series: Series, found: _Found, rounds: int, policy: Policy) -> Interval:
     alpha = _level(policy.alpha_for(series.metric.name), found.own, rounds, policy)
     beta = _level(BETA, found.whole, rounds, policy)
-    own = replace(found.own, value=found.own.value + found.saved) if found.saved else found.own
+    own = replace(found.own, value=found.own.value + found.saved)
     return Interval(own.ratio, own.low(alpha), found.whole.high(beta))
 
 

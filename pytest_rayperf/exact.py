@@ -63,13 +63,9 @@ def _changed_counters(rounds: Sequence[Round], reference: Reference) -> list[tup
     changes = []
     old_rounds = [r.all_counters() for s in reference.sessions for r in s.rounds]
     new_rounds = [r.all_counters() for r in rounds]
-    for name in sorted({name for r in old_rounds for name in r}, key=_rows_first):
+    for name in sorted({name for r in old_rounds for name in r}):
         old = {r.get(name, 0) for r in old_rounds}
         new = {r.get(name, 0) for r in new_rounds}
         if len(old) == 1 and len(new) == 1 and old != new:
             changes.append((name, old.pop(), new.pop()))
     return changes
-
-
-def _rows_first(name: str) -> tuple[bool, str]:
-    return name != "rows", name

@@ -327,7 +327,8 @@ def main() -> int:
     for cell in broken:
         print(f"not held: {cell}")
     if options.json is not None:
-        data = [{**asdict(cell), **asdict(count)} for cell, count in counts.items()]
+        # asdict() of a Counter counts its items.
+        data = [{**asdict(c), **vars(n), "statuses": dict(n.statuses)} for c, n in counts.items()]
         options.json.write_text(json.dumps(data, indent=1) + "\n")
     return 1 if broken else 0
 

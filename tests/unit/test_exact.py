@@ -1,13 +1,13 @@
-"""What has no noise: counted work, compared exactly. (Counters: test_verdict.py.)"""
+"""What has no noise, compared exactly: counted work. (Of counters most is in test_verdict.py.)"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import pytest
-from builders import FILE, make_reference
+from builders import FILE, make_reference, make_rounds
 
-from pytest_rayperf.exact import judge_work
+from pytest_rayperf.exact import judge_counters, judge_work
 from pytest_rayperf.reasons import STALE
 from pytest_rayperf.work.counts import OperatorWork, Work
 
@@ -23,6 +23,35 @@ def work(flops=8, python_calls=40, ray="2.60"):
 def reference(counted):
     plain = make_reference()
     return replace(plain, sessions=tuple(replace(s, work=counted) for s in plain.sessions))
+
+
+class TestCounters:
+    def test_other_rows_are_wrong_and_can_be_accepted(self):
+        verdict = judge_counters(make_rounds(rows=65), make_reference())
+        assert (verdict.status, verdict.metric, verdict.wrong) == ("invalid", "rows", True)
+        assert verdict.reason.startswith("invalid: rows 64 -> 65 a round (exact)")
+        assert verdict.reason.endswith(f"; rows are missing or doubled; {ACCEPT}")
+
+    @pytest.mark.parametrize(
+        ("then", "now", "status", "ending"),
+        [
+            ({"a": 1, "b": 2}, {"a": 2, "b": 3}, "regressed", ACCEPT),
+            ({"a": 2, "b": 3}, {"a": 1, "b": 2}, "improved", STALE),
+        ],
+    )
+    def test_each_that_changed_is_a_line_that_says_what_to_do(self, then, now, status, ending):
+        verdict = judge_counters(make_rounds(counters=now), make_reference(make_rounds(counters=then)))
+        assert (verdict.status, verdict.metric) == (status, "a")
+        assert [line.split()[1] for line in verdict.reason.splitlines()] == ["a", "b"]
+        assert all(line.endswith(f"; {ending}") for line in verdict.reason.splitlines())
+
+    def test_one_that_a_round_lacks_was_none_in_it(self):
+        """0 in one round and 2 in another: it varies, and does not gate."""
+        then = [*make_rounds(n=1, counters={"a": 2}), *make_rounds(n=1)]
+        assert judge_counters(make_rounds(counters={"a": 3}), make_reference(then)) is None
+        then = [*make_rounds(n=1, counters={"a": 0}), *make_rounds(n=1)]
+        verdict = judge_counters(make_rounds(counters={"a": 3}), make_reference(then))
+        assert (verdict.status, verdict.ratio) == ("regressed", None)
 
 
 class TestWork:
