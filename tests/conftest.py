@@ -9,6 +9,7 @@ import pytest
 ON_RAY = Path(__file__).parent / "integration"
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of that name
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """All that start Ray one after another in one process, and files whole in the other.
 
