@@ -190,7 +190,10 @@ class TestReadmeCommands:
     def test_of_this_readme(self, read):
         assert read((ROOT / "README.md").read_text(encoding="utf-8")) == {
             "perf": "pip install -e . && pytest --rayperf",
-            "tests": "pip install -e '.[test]' && pytest -n 2 --dist loadgroup tests",
+            "tests": (
+                "pip install -e '.[test]' && pytest tests/integration "
+                "&& pytest -n 2 --dist loadfile tests/unit tests/plugin"
+            ),
         }
 
     def test_prints_one(self, tmp_path):
