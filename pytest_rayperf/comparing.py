@@ -14,7 +14,9 @@ interval has two limits with a chance of error each, over all looks at the data:
 The smallest detectable slowdown (`mde`) is the limit that is missed with 10 %: below `high`, so that where it
 is above T nothing is called unchanged.
 
-What each look may spend of these chances is in `sequential.py`.
+What each look may spend of these chances is in `sequential.py`: of the second evenly, for most is unchanged
+and should be found to be so soon; of the first, more at later looks. An alarm after few rounds rests on what
+is believed of the noise, and more of those that only the last look could raise are raised.
 """
 
 from __future__ import annotations
@@ -38,6 +40,10 @@ from pytest_rayperf.statistics import (
     paired_ratio,
     together,
 )
+
+LATE = 2.0
+"""Of the chance of a false alarm, the power of the information fraction by which it is spent. With 3 known
+noise would need more than 1.5 times the rounds of Wald's test (benchmarks/gate/known_noise.py)."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +176,7 @@ def _likely(reach: float, now: LogEstimate, then: LogEstimate, *, certain: bool)
 def _compare(series: Series, found: _Found, policy: Policy) -> Comparison:
     limit, rounds = policy.max_slowdown, len(series.current)
     slowdown = _limits(series, found, rounds, policy)
-    alpha = _level(policy.alpha_for(series.metric.name), found.whole, rounds, policy)
+    alpha = _alpha(series, found.whole, rounds, policy)
     status: Status = "inconclusive"
     if slowdown.low > limit:
         status = "regressed"
@@ -201,14 +207,15 @@ def _shown(series: Series, slowdown: Interval) -> tuple[float, float]:
 
 
 def _limits(series: Series, found: _Found, rounds: int, policy: Policy) -> Interval:
-    alpha = _level(policy.alpha_for(series.metric.name), found.own, rounds, policy)
-    beta = _level(BETA, found.whole, rounds, policy)
+    alpha = _alpha(series, found.own, rounds, policy)
+    beta = nominal_level(BETA, policy.looks, rounds, found.whole.fixed_share)
     own = replace(found.own, value=found.own.value + found.saved)
     return Interval(own.ratio, own.low(alpha), found.whole.high(beta))
 
 
-def _level(total: float, estimate: LogEstimate, rounds: int, policy: Policy) -> float:
-    return nominal_level(total, policy.looks, rounds, estimate.fixed_share)
+def _alpha(series: Series, estimate: LogEstimate, rounds: int, policy: Policy) -> float:
+    total = policy.alpha_for(series.metric.name)
+    return nominal_level(total, policy.looks, rounds, estimate.fixed_share, LATE)
 
 
 def _geometric_mean(figures: Sequence[float]) -> float:

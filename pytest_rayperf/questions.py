@@ -31,6 +31,8 @@ one. Creep is slow, and has many runs to be seen in."""
 LIKELY = 0.1
 """Measuring goes on while a verdict with the rounds that are left is at least as likely as this."""
 
+EVEN = 0.5
+
 
 @dataclass(frozen=True)
 class Question:
@@ -95,6 +97,11 @@ def speaker(answers: Sequence[Comparison]) -> Comparison:
     if crept is None or found.status != "unchanged" or crept.slowdown.ratio <= crept.threshold:
         return found
     return crept  # inconclusive: it would have been heard as regressed
+
+
+def suspect(questions: Sequence[Question]) -> bool:
+    """Whether an untimed benchmark's one round is so slow that more would as likely as not be an alarm."""
+    return any(question.chances.alarm >= EVEN for question in questions)
 
 
 def worth_measuring_on(questions: Sequence[Question], answers: Sequence[Comparison]) -> bool:

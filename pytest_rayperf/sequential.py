@@ -6,10 +6,12 @@ and estimates after n = 1, 2, ... have the covariances of Brownian motion looked
 information (Jennison and Turnbull, "Group Sequential Methods", 2000, ch. 3.1; the common part F does not
 break that: cov(estimate_m, estimate_n) = F + R / max(m, n), the variance of the later one).
 
-The error is spent by the function of Lan and DeMets (1983, doi:10.1093/biomet/70.3.659) that is linear in
-the information fraction t (Kim and DeMets 1987, doi:10.1093/biomet/74.1.149, with power 1): up to the look at
-t, the part t of the error. So where rounds say little more than the first look did (F is large), nearly all
-is spent there, and where each round counts it is dealt to all of them.
+The error is spent by a function of Lan and DeMets (1983, doi:10.1093/biomet/70.3.659), a power of the
+information fraction t (Kim and DeMets 1987, doi:10.1093/biomet/74.1.149): up to the look at t, the part
+t**power of the error. So where rounds say little more than the first look did (F is large), nearly all is
+spent there, and where each round counts it is dealt to all of them: evenly with power 1, more of it to the
+later ones with a higher power. The last look is then the more like one that comes alone, and the first ones,
+of few rounds, whose scatter is least known, must show more.
 
 The levels are for known variances. They are used as quantiles of Student's t where variances are estimated,
 the "significance level approach" of Jennison and Turnbull, ch. 4.4.
@@ -36,7 +38,9 @@ _LOWEST = -7.0
 """Standard deviations below which the density (1e-12 of its mass) is left out."""
 
 
-def nominal_level(total: float, looks: tuple[int, ...], rounds: int, fixed_share: float) -> float:
+def nominal_level(
+    total: float, looks: tuple[int, ...], rounds: int, fixed_share: float, power: float = 1.0
+) -> float:
     """The level at which one limit is tested after `rounds` rounds, so that all looks have `total`.
 
     Args:
@@ -45,22 +49,24 @@ def nominal_level(total: float, looks: tuple[int, ...], rounds: int, fixed_share
         rounds: how many there are now. Between two looks (the time was up) it is the next one brought
             forward; beyond the last it is the last one.
         fixed_share: F / (F + R), from 0 to 1.
+        power: how late it is spent, 1 or more.
     """
     index = min(bisect_left(looks, rounds), len(looks) - 1)
-    return _levels(total, looks, round(fixed_share * _STEPS))[index]
+    return _levels(total, looks, round(fixed_share * _STEPS), power)[index]
 
 
-def spent(total: float, fractions: Sequence[float]) -> list[float]:
+def spent(total: float, fractions: Sequence[float], power: float = 1.0) -> list[float]:
     """How much of `total` each look spends, by its information fraction (ascending, the last one 1)."""
-    return [total * (now - before) for before, now in zip((0.0, *fractions), fractions, strict=False)]
+    parts = [fraction**power for fraction in fractions]
+    return [total * (now - before) for before, now in zip((0.0, *parts), parts, strict=False)]
 
 
 @lru_cache(maxsize=4096)
-def _levels(total: float, looks: tuple[int, ...], step: int) -> tuple[float, ...]:
+def _levels(total: float, looks: tuple[int, ...], step: int, power: float) -> tuple[float, ...]:
     share = step / _STEPS
     variances = [share + (1 - share) / look for look in looks]
     fractions = [variances[-1] / variance for variance in variances]
-    return tuple(levels_at(fractions, spent(total, fractions)))
+    return tuple(levels_at(fractions, spent(total, fractions, power)))
 
 
 def levels_at(fractions: Sequence[float], spending: Sequence[float]) -> list[float]:

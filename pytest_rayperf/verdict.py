@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pytest_rayperf.attribution import attribute
 from pytest_rayperf.exact import judge_counters, judge_work
 from pytest_rayperf.policy import Policy
-from pytest_rayperf.questions import of_pairs, of_sessions, speaker, worth_measuring_on
+from pytest_rayperf.questions import of_pairs, of_sessions, speaker, suspect, worth_measuring_on
 from pytest_rayperf.reasons import BESIDE, against, creeping, describe, explain
 from pytest_rayperf.reference import Reference
 from pytest_rayperf.results import (
@@ -111,11 +111,13 @@ def settled(
     if any(r.disturbed for r in warm):
         return True
     questions = of_sessions(warm, reference, policy, probe)
+    if not policy.timed:
+        # Its one round had no warm-up: slow, it is a reason to measure on, and no more than that.
+        return not suspect(questions)
     answers = [question.answer for question in questions]
-    if any(c.status == "regressed" for c in answers):
-        # An untimed benchmark's one round had no warm-up: slow, it is a reason to measure on.
-        return policy.timed
-    return not policy.timed or not answers or not worth_measuring_on(questions, answers)
+    if not answers or any(c.status == "regressed" for c in answers):
+        return True
+    return not worth_measuring_on(questions, answers)
 
 
 def judge_pairs(reference: Sequence[Round], current: Sequence[Round], policy: Policy) -> Verdict:

@@ -219,6 +219,7 @@ class TestSettled:
 
     def test_decided_by_another_metric(self):
         then, now = self.scattered(), [replace(r, wall_seconds=300.0) for r in self.scattered()[::-1]]
+        then, now = 2 * then, 2 * now
         verdict = judge_pairs(then, now, POLICY)
         assert (verdict.status, verdict.metric) == ("regressed", "throughput")
         assert verdict.comparisons[0].status == "inconclusive"

@@ -21,11 +21,13 @@ from pytest_rayperf.comparing import (
 from pytest_rayperf.policy import GATED, Policy
 from pytest_rayperf.questions import (
     ANCHOR_PART,
+    EVEN,
     LIKELY,
     Question,
     of_pairs,
     of_sessions,
     speaker,
+    suspect,
     worth_measuring_on,
 )
 from pytest_rayperf.reasons import OLDEST
@@ -303,6 +305,14 @@ class TestWorthMeasuringOn:
 
 
 factors = st.floats(0.3, 3)
+
+
+class TestSuspect:
+    def test_an_alarm_as_likely_as_not_of_any_of_them(self):
+        little, enough = EVEN - 0.01, EVEN
+        assert not suspect([])
+        assert not suspect([Fixed("inconclusive", clear=1.0, alarm=little)] * 2)
+        assert suspect([Fixed("inconclusive", alarm=little), Fixed("inconclusive", alarm=enough)])
 
 
 class TestThroughThem:

@@ -17,7 +17,7 @@ shares = st.floats(0, 1)
 totals = st.floats(1e-7, 0.2)
 
 
-def crossings(total, looks, share, paths=200_000, seed=1):
+def crossings(total, looks, share, power=1.0, paths=200_000, seed=1):
     """How often the estimate of an unchanged pipeline crosses a limit at any look."""
     generator = np.random.default_rng(seed)
     common = generator.standard_normal(paths) * np.sqrt(share)
@@ -27,7 +27,7 @@ def crossings(total, looks, share, paths=200_000, seed=1):
         rounds += generator.standard_normal(paths) * np.sqrt(1 - share)
         if n in looks:
             z = (common + rounds / n) / np.sqrt(share + (1 - share) / n)
-            crossed |= z > stats.norm.isf(nominal_level(total, looks, n, share))
+            crossed |= z > stats.norm.isf(nominal_level(total, looks, n, share, power))
     return crossed.mean()
 
 
@@ -37,6 +37,10 @@ class TestAllLooksTogether:
     def test_they_have_the_error_and_no_more(self, share, looks):
         # 200,000 paths: the standard error of a rate of 5 % is 0.05 %.
         assert crossings(0.05, looks, share) == pytest.approx(0.05, abs=0.002)
+
+    @pytest.mark.parametrize("power", [2.0, 3.0])
+    def test_however_late_it_is_spent(self, power):
+        assert crossings(0.05, LOOKS, 0.1, power) == pytest.approx(0.05, abs=0.002)
 
     def test_of_a_small_error(self):
         assert crossings(0.002, LOOKS, 0.1) == pytest.approx(0.002, abs=0.0004)
@@ -72,6 +76,19 @@ class TestLevel:
     @LIGHT
     def test_no_look_has_more_than_all_of_it(self, total, share, rounds):
         assert 0 < nominal_level(total, LOOKS, rounds, share) <= total * (1 + 1e-9)
+
+    def test_what_is_spent_late_leaves_the_last_look_more_and_the_first_less(self):
+        evenly, late = ([nominal_level(0.01, LOOKS, n, 0.0, power) for n in (3, 20)] for power in (1.0, 2.0))
+        assert late[0] == pytest.approx(0.01 * (3 / 20) ** 2)
+        assert evenly[0] == pytest.approx(0.01 * 3 / 20)
+        assert evenly[1] < late[1] < 0.01
+
+    @pytest.mark.parametrize("power", [1.0, 2.0, 2.5])
+    def test_all_looks_together_spend_all_of_it(self, power):
+        parts = spent(0.03, [0.2, 0.7, 1.0], power)
+        assert parts[0] == pytest.approx(0.03 * 0.2**power)
+        assert sum(parts[:2]) == pytest.approx(0.03 * 0.7**power)
+        assert sum(parts) == pytest.approx(0.03)
 
     @given(totals, st.floats(1.01, 3), shares, st.integers(3, 20))
     @LIGHT
