@@ -53,6 +53,12 @@ class TestCounters:
         verdict = judge_counters(make_rounds(counters={"a": 3}), make_reference(then))
         assert (verdict.status, verdict.ratio) == ("regressed", None)
 
+    @pytest.mark.parametrize(("then", "status"), [(0, None), (1, "improved"), (3, "improved")])
+    def test_one_that_this_run_lacks_is_none_in_it(self, then, status):
+        found = judge_counters(make_rounds(), make_reference(make_rounds(counters={"a": then})))
+        assert (found and found.status) == status
+        assert (found and found.ratio) == (status and 0)
+
 
 class TestWork:
     @pytest.mark.parametrize(
@@ -63,6 +69,13 @@ class TestWork:
 
     def test_of_other_software_says_nothing(self):
         assert judge_work(work(flops=16, ray="2.61"), reference(work())) is None
+
+    def test_with_these_versions_it_is_compared_though_others_counted_last(self):
+        plain = make_reference(make_rounds(), make_rounds())
+        counted = (work(flops=8), work(flops=16, ray="2.61"))
+        both = [replace(session, work=one) for session, one in zip(plain.sessions, counted, strict=True)]
+        verdict = judge_work(work(flops=16), replace(plain, sessions=tuple(both)))
+        assert (verdict.status, verdict.ratio) == ("regressed", 2.0)
 
     def test_more_of_it_regressed(self):
         verdict = judge_work(work(flops=16), reference(work()))
