@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import socket
 import threading
@@ -12,7 +11,6 @@ import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -106,7 +104,8 @@ def open_cluster(address: str | None, object_store_memory: int | None = None) ->
     Ray Data's progress bars and its log lines on the console are turned off, for the terminal is pytest's.
 
     Raises:
-        ConfigurationError: there is no cluster at `address`, or Ray runs in this process already.
+        ConfigurationError: there is no cluster at `address`, or none that takes this process's token; or Ray
+            runs in this process already.
     """
     if address is not None:
         _check_reachable(address)
@@ -123,7 +122,7 @@ def open_cluster(address: str | None, object_store_memory: int | None = None) ->
         options["include_dashboard"] = False
         options["object_store_memory"] = object_store_memory
     else:
-        options["address"] = address
+        address = options["address"] = _ready_to_attach(address)
     before = set(psutil.Process().children())
     try:
         with _without_rays_own_warnings():
@@ -216,32 +215,52 @@ def _unreachable(address: str, error: BaseException) -> ConfigurationError:
     while error.__cause__ is not None:
         error = error.__cause__
         causes.append((str(error).strip().splitlines() or [type(error).__name__])[-1][:300])
+    reasons = dict.fromkeys((causes[0], causes[-1]))
     return ConfigurationError(
-        f"--rayperf-address {address}: no Ray cluster can be attached to there ({causes[0]}; {causes[-1]}); "
-        "start one with `ray start --head`, or leave the option out to have one started. A cluster with "
-        "token authentication wants its token in RAY_AUTH_TOKEN or ~/.ray/auth_token, and RAY_AUTH_MODE=token"
+        f"--rayperf-address {address}: no Ray cluster can be attached to there ({'; '.join(reasons)}); "
+        "start one with `ray start --head`, or leave the option out to have one started"
     )
+
+
+def _ready_to_attach(address: str) -> str:
+    """The address to give `ray.init`, once this process does about tokens what the cluster there does.
+
+    Raises:
+        ConfigurationError: there is no cluster, or it wants a token that is not here.
+    """
+    from pytest_rayperf.authentication import agree_with
+
+    if address == "auto":
+        # Looked up here: left to Ray 2.60, "auto" turns tokens on wherever there is one in ~/.ray.
+        from ray._private.services import canonicalize_bootstrap_address
+
+        try:
+            address = canonicalize_bootstrap_address("auto") or address
+        except (ConnectionError, ValueError) as error:
+            raise _unreachable(address, error) from error
+        _check_reachable(address)  # what it was found in may be older than the cluster's end
+    if _has_port(address):
+        try:
+            agree_with(address)
+        except ConnectionError as error:
+            raise _unreachable(address, error) from error
+    return address
+
+
+def _has_port(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    return bool(host) and port.isdigit()
 
 
 def _check_reachable(address: str) -> None:
     """Ray tries a dead address for a minute and a half and then ends the process; a socket knows at once."""
+    if not _has_port(address):
+        return  # "auto", "local"
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        return  # "auto", "local": Ray looks these up itself
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
     except OSError as error:
         raise _unreachable(address, error) from error
-
-
-def offer_token() -> None:
-    """Use the token in ~/.ray, which a cluster started by this user asks for.
-
-    Ray 2.60 turns token authentication on where it starts a cluster, and does not where it attaches. The
-    mode is read when Ray is loaded: call this before the first `import ray` of the process.
-    """
-    if "RAY_AUTH_MODE" not in os.environ and (Path.home() / ".ray" / "auth_token").is_file():
-        os.environ["RAY_AUTH_MODE"] = "token"
 
 
 @contextmanager

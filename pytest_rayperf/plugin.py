@@ -147,10 +147,6 @@ class _ActivePlugin:
         self._config = config
         self._resources = config.stash[resources_key]
         self._collected: set[str] | None = None
-        if self._resources.options.address:
-            from pytest_rayperf.cluster import offer_token
-
-            offer_token()
         _quieten_pytest_benchmark(config)
 
     def pytest_report_header(self, config: pytest.Config) -> str | None:

@@ -115,12 +115,10 @@ def survey_cluster(subject: Subject) -> Situation:
     Raises:
         ConfigurationError: one of them cannot be used.
     """
-    from pytest_rayperf.cluster import close_cluster, offer_token, open_cluster, undisturbed
+    from pytest_rayperf.cluster import close_cluster, open_cluster, undisturbed
     from pytest_rayperf.data.sources import open_source
     from pytest_rayperf.models.classifier import open_classifier
 
-    if subject.address is not None:
-        offer_token()  # before anything imports Ray
     quick = PROFILES["quick"]
     images = open_source(subject.data or "synthetic", subject.images, quick.images)
     classifier = open_classifier(subject.model or quick.model, subject.weights or "random")

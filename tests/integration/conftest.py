@@ -17,9 +17,6 @@ WHATEVER_ELSE_RUNS = """
     import math
     from functools import partial
 
-    import pytest
-
-    @pytest.hookimpl(trylast=True)  # the plugin looks for a cluster's token before anything imports Ray
     def pytest_configure():
         from pytest_rayperf import watch
         from pytest_rayperf.monitors.disturbance_limits import Limits

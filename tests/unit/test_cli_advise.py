@@ -168,7 +168,6 @@ def parts(monkeypatch, tmp_path):
     monkeypatch.setattr(classifier, "open_classifier", open_classifier)
     monkeypatch.setattr(cluster, "open_cluster", open_cluster)
     monkeypatch.setattr(cluster, "close_cluster", lambda it: log.append("close"))
-    monkeypatch.setattr(cluster, "offer_token", lambda: log.append("token"))
     return made
 
 
@@ -190,9 +189,9 @@ class TestSurvey:
             "close",
         ]
 
-    def test_opens_what_was_asked_for_with_the_users_token(self, parts):
+    def test_opens_what_was_asked_for(self, parts):
         advise.survey_cluster(Subject("h:1", "d", 5, "m", "w"))
-        assert parts.log == ["token", ("data", "d", 5, 64), ("model", "m", "w"), ("open", "h:1"), "close"]
+        assert parts.log == [("data", "d", 5, 64), ("model", "m", "w"), ("open", "h:1"), "close"]
 
     def test_closes_the_cluster_whatever_happens(self, parts):
         parts.classifier.checkpoint = "gone"

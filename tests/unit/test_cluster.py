@@ -128,6 +128,7 @@ class TestABrokenStart:
         ray = SimpleNamespace(is_initialized=lambda: False, init=init)
         monkeypatch.setitem(sys.modules, "ray", ray)
         monkeypatch.setattr(module, "_check_reachable", lambda address: None)
+        monkeypatch.setattr(module, "_ready_to_attach", lambda address: address)
         yield found
         for process in found:
             with suppress(psutil.NoSuchProcess):
