@@ -3,11 +3,11 @@
     python benchmarks/disturbed_rounds.py
 
 One fixed pipeline (images, mobilenet_v3_small in a pool of one actor) is measured in turn alone and beside
-one busy loop a CPU, which works and rests for 50 ms each. A measurement is six rounds, with the probe of fixed
-work between them: each round's CPU seconds a row are divided by the probe's just before and after it, and
-the median of the six is what was measured. Printed are both distributions of CPU seconds a row (by round, by
-measurement, and divided by the probe) and of throughput, relative to the median of the quiet ones, and how
-many rounds were found disturbed; with --json each round's figures are written as well.
+one busy loop a CPU, which works and rests for 50 ms each. A measurement is six rounds, with the probe of
+fixed work between them: each round's CPU seconds a row are divided by the probe's just before and after it,
+and the median of the six is what was measured. Printed are both distributions of CPU seconds a row (by
+round, by measurement, and divided by the probe) and of throughput, relative to the median of the quiet ones,
+and how many rounds were found disturbed; with --json each round's figures are written as well.
 
 Exit status 1 if a measurement's CPU seconds a row, divided by the probe, are further than the tolerance from
 the median of their kind, or a round beside the busy loops isn't found. A quiet round that is found disturbed
