@@ -149,7 +149,12 @@ def sources() -> Iterator[tuple[str, list[list[Session]]]]:
             return Session(block.rounds, block.probe)
 
         return [
-            [one(b) for b in traces.blocks if b.pipeline == name and b.beside in kinds]
+            [
+                one(b)
+                for b in traces.blocks
+                if (b.machine, b.pipeline) == (machine, name) and b.beside in kinds
+            ]
+            for machine in traces.machines
             for name in traces.pipelines
         ]
 

@@ -6,7 +6,7 @@ The log ratio of two equal pipelines, whose truth is 0, has a variance that depe
 measured. What counts is that variance times the seconds that one such ratio takes: half of it for the same
 seconds is half the time for the same certainty.
 
-- stored: a round of this session against the mean of the other sessions of its kind.
+- stored: a round of this session against the mean of the machine's other sessions of its kind.
 - in turn: two rounds that followed each other, in both orders.
 - duet: the same single-core pipeline twice at once, each on its own core.
 
@@ -34,7 +34,7 @@ def stored(traces: Traces, noise: str, metric: str) -> Ratios:
     """A round against the mean of the other sessions."""
     found: Ratios = []
     for name in traces.sessions(noise):
-        others = [other for other in traces.sessions(noise) if other != name]
+        others = traces.peers(name)
         for pipeline in traces.pipelines if others else ():
             logs = [
                 [math.log(r.metric(metric) or 1) for r in traces.block(o, pipeline).rounds] for o in others

@@ -44,13 +44,11 @@ def play(task: tuple[str, int, int, int]) -> Tally:
     traces = recorded()
     tally: Tally = defaultdict(lambda: [0, 0, 0, 0])
     for _ in range(suites):
-        sessions = traces.sessions(noise)
-        order = [sessions[i] for i in generator.permutation(len(sessions))]
-        own, others = order[0], order[1:] or order
+        own, others = traces.drawn_sessions(noise, SESSIONS, generator)
         red: dict[tuple[str, str, float], int] = defaultdict(int)
         for index in range(BENCHMARKS):
             pipeline = traces.pipelines[index % len(traces.pipelines)]
-            blocks = [traces.block(others[i % len(others)], pipeline) for i in range(SESSIONS)]
+            blocks = [traces.block(name, pipeline) for name in others]
             sessions_of = [
                 ReferenceSession(tuple(drawn(block.rounds, ROUNDS, generator)), probe=block.probe)
                 for block in blocks

@@ -2,11 +2,11 @@
 
     python benchmarks/gate/simulate.py --json gate.json
 
-A suite run takes one recorded session for its own, others of the same kind for its baseline, and draws the
-rounds of its 22 benchmarks from them: with replacement, as they were measured, one after the other until
-the verdict (`pytest_rayperf.verdict`, the very code that decides) says that it is settled. A slowdown is
-put in as a factor on every round of the run: of work on its wall and CPU time, of waiting on the wall time
-alone. Pairs are rounds that followed each other in one session.
+A suite run takes one recorded session for its own, others of the same kind and machine for its baseline,
+and draws the rounds of its 22 benchmarks from them: with replacement, as they were measured, one after the
+other until the verdict (`pytest_rayperf.verdict`, the very code that decides) says that it is settled. A
+slowdown is put in as a factor on every round of the run: of work on its wall and CPU time, of waiting on the
+wall time alone. Pairs are rounds that followed each other in one session.
 
 By cell (noise, reference, kind of slowdown and its factor, threshold) are printed:
 
@@ -123,9 +123,8 @@ Draw = Callable[[], tuple[Round, Round | None]]
 
 def play(cell: Cell, traces: Traces, generator: np.random.Generator, *, fixed: bool) -> Count:
     """One suite run; `fixed` asks for the verdict of all 20 rounds as well."""
-    sessions = traces.sessions(cell.noise)
-    order = [sessions[i] for i in generator.permutation(len(sessions))]
-    own, others = order[0], order[1:] or order
+    wanted = 0 if cell.reference == "pairs" else int(cell.reference.split()[0])
+    own, others = traces.drawn_sessions(cell.noise, wanted, generator)
     count, rejected = Count(suites=1), 0
     for index in range(BENCHMARKS):
         pipeline = traces.pipelines[index % len(traces.pipelines)]
@@ -134,9 +133,7 @@ def play(cell: Cell, traces: Traces, generator: np.random.Generator, *, fixed: b
         if cell.reference == "pairs":
             verdict, rounds, whole = with_pairs(block, cell, policy, generator, fixed=fixed)
         else:
-            wanted = int(cell.reference.split()[0])
-            names = [others[i % len(others)] for i in range(wanted)]
-            blocks = [traces.block(name, pipeline) for name in names]
+            blocks = [traces.block(name, pipeline) for name in others]
             verdict, rounds, whole = with_baseline(blocks, block, cell, policy, generator, fixed=fixed)
         rejected += verdict.status == "regressed"
         count.statuses[verdict.status] += 1

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pytest_rayperf.playing import scaled
 from pytest_rayperf.results import CPU_PER_ROW, Probe, Round
 
@@ -31,6 +33,7 @@ class Block:
     """The rounds of one pipeline in one session, in their order, and the probe around them."""
 
     session: str
+    machine: str
     beside: str
     pipeline: str
     rounds: tuple[Round, ...]
@@ -54,6 +57,31 @@ class Traces:
         """Names of the sessions recorded beside one of `kinds`; of all, without any."""
         return sorted({b.session for b in self.blocks if not kinds or b.beside in kinds})
 
+    @property
+    def machines(self) -> list[str]:
+        """Environments in which sessions were recorded."""
+        return sorted({block.machine for block in self.blocks})
+
+    def peers(self, session: str) -> list[str]:
+        """The other sessions of its machine that were recorded beside the same."""
+        alike = {(b.machine, b.beside) for b in self.blocks if b.session == session}
+        return sorted({b.session for b in self.blocks if (b.machine, b.beside) in alike} - {session})
+
+    def drawn_sessions(self, noise: str, count: int, generator: np.random.Generator) -> tuple[str, list[str]]:
+        """A session for this run, and `count` others of its machine for the reference, none of them twice.
+
+        A session that stood for two would be believed twice as much as it is worth.
+
+        Raises:
+            ValueError: no machine has so many sessions of that kind recorded.
+        """
+        able = [name for name in self.sessions(noise) if len(self.peers(name)) >= count]
+        if not able:
+            raise ValueError(f"no machine has {count + 1} sessions recorded beside {noise}")
+        own = able[int(generator.integers(len(able)))]
+        peers = self.peers(own)
+        return own, [peers[i] for i in generator.permutation(len(peers))[:count]]
+
     def block(self, session: str, pipeline: str) -> Block:
         """The one of that session and pipeline."""
         return next(b for b in self.blocks if (b.session, b.pipeline) == (session, pipeline))
@@ -68,7 +96,9 @@ def load(folder: Path = FOLDER) -> Traces:
         for block in data["blocks"]:
             rounds = tuple(_round(one) for one in block["rounds"])
             probe = Probe(block["probe_before_s"], block["probe_after_s"])
-            blocks.append(Block(path.stem, data["beside"], block["pipeline"], rounds, probe))
+            blocks.append(
+                Block(path.stem, data["environment"], data["beside"], block["pipeline"], rounds, probe)
+            )
         duets[path.stem] = data["duets"]
     return Traces(tuple(blocks), duets)
 

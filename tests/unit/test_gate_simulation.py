@@ -44,7 +44,29 @@ class TestTraces:
         assert sum(len(block.rounds) for block in found.blocks) >= 300
         assert len(found.pipelines) >= 4
         assert {block.beside for block in found.blocks} == {"nothing", "light", "busy"}
-        assert [len(found.sessions(kind)) for kind in ("nothing", "light", "busy")] == [6, 3, 2]
+        assert [len(found.sessions(kind)) for kind in ("nothing", "light", "busy")] == [12, 9, 8]
+        assert len(found.machines) == 2
+
+    @pytest.mark.parametrize("noise", ["nothing", "light", "busy"])
+    @pytest.mark.parametrize("count", [0, 1, 5])
+    def test_the_sessions_of_a_suite_run_are_of_one_machine_and_none_is_drawn_twice(self, gate, noise, count):
+        _, traces = gate
+        found = traces.load()
+        machine = {block.session: block.machine for block in found.blocks}
+        generator = np.random.default_rng(1)
+        runs = [found.drawn_sessions(noise, count, generator) for _ in range(50)]
+        for own, others in runs:
+            names = [own, *others]
+            assert len(set(names)) == len(names) == count + 1
+            assert len({machine[name] for name in names}) == 1
+            assert set(names) <= set(found.sessions(noise))
+        able = {own for own in found.sessions(noise) if len(found.peers(own)) >= count}
+        assert {own for own, _ in runs} == able
+
+    def test_more_sessions_than_a_machine_has_are_not_played(self, gate):
+        _, traces = gate
+        with pytest.raises(ValueError, match="no machine has 7 sessions recorded beside busy"):
+            traces.load().drawn_sessions("busy", 6, np.random.default_rng(1))
 
     def test_a_slower_round_is_slower_by_that_factor(self, gate):
         _, traces = gate
