@@ -121,14 +121,13 @@ def _of_times(metric: Metric, rounds: Sequence[Round], sessions: Sequence[Refere
 
 
 def _believed(metric: Metric, rounds: Sequence[Round], sessions: Sequence[ReferenceSession]) -> Noise:
-    noise = NOISE[metric.name]
-    return DISTURBED.get(metric.name, noise) if _disturbed(rounds, sessions) else noise
+    return (DISTURBED if _disturbed(rounds, sessions) else NOISE)[metric.name]
 
 
 def _disturbed(rounds: Sequence[Round], sessions: Sequence[ReferenceSession]) -> bool:
     """Half of them or more: one among many hardly says what the others scatter by."""
     marks = [bool(r.disturbed) for one in (rounds, *(session.rounds for session in sessions)) for r in one]
-    return 2 * sum(marks) >= len(marks) > 0
+    return any(marks) and 2 * sum(marks) >= len(marks)
 
 
 def _figures(metric: Metric, sessions: Sequence[ReferenceSession]) -> tuple[Figures, ...]:
