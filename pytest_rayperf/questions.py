@@ -100,8 +100,8 @@ def speaker(answers: Sequence[Comparison]) -> Comparison:
 
 
 def suspect(questions: Sequence[Question]) -> bool:
-    """Whether an untimed benchmark's one round is so slow that more would as likely as not be an alarm."""
-    return any(question.chances.alarm >= EVEN for question in questions)
+    """Whether an untimed benchmark's one round is an alarm, or more like it would as likely as not be one."""
+    return any(q.answer.status == "regressed" or q.chances.alarm >= EVEN for q in questions)
 
 
 def worth_measuring_on(questions: Sequence[Question], answers: Sequence[Comparison]) -> bool:

@@ -216,6 +216,7 @@ class Fixed:
 
     def __init__(self, status, clear=0.0, alarm=0.0):
         self.status = status
+        self.answer = answer(status=status)
         self._chances = Chances(clear, alarm)
 
     @property
@@ -313,6 +314,9 @@ class TestSuspect:
         assert not suspect([])
         assert not suspect([Fixed("inconclusive", clear=1.0, alarm=little)] * 2)
         assert suspect([Fixed("inconclusive", alarm=little), Fixed("inconclusive", alarm=enough)])
+
+    def test_an_alarm_is_one_whatever_more_rounds_would_say(self):
+        assert suspect([Fixed("inconclusive"), Fixed("regressed")])
 
 
 class TestThroughThem:

@@ -413,6 +413,16 @@ class TestUntimed:
         for policy in (self.UNTIMED, self.SUITE):
             assert judge(rounds, SUBJECT, reference, policy).status == "unchanged"
 
+    @given(st.floats(5, 40), st.sampled_from([1, 22, 65]), st.integers(1, 8))
+    @LIGHT
+    def test_a_cold_round_is_never_the_last_word(self, ms, comparisons, sessions):
+        """It had no warm-up: where it alone would be an alarm it is measured again."""
+        reference = make_reference(*[[make_round(150, 0.01)]] * sessions)
+        policy = replace(self.UNTIMED, comparisons=comparisons)
+        cold = [make_round(1500 / ms, ms / 1000)]
+        if judge(cold, SUBJECT, reference, policy).status == "regressed":
+            assert not settled(cold, SUBJECT, reference, policy)
+
     def test_a_second_forward_pass_is_one(self):
         reference = make_reference(*[[make_round(150, ms / 1000)] for ms in (9.9, 10.0, 10.2)])
         rounds = [make_round(150, ms / 1000) for ms in (19.1, 17.0, 17.3, 16.8)]
@@ -716,6 +726,14 @@ class TestSettled:
     @pytest.mark.parametrize("cpu", [0.001, 0.2])
     def test_decided(self, cpu):
         assert self.settled(make_rounds(cpu=cpu), *[make_rounds()] * 3)
+
+    def test_decided_by_another_metric(self):
+        """The CPU times are undecided, and likely enough to be an alarm as well: one is enough."""
+        then = [make_round(40, 0.02 * math.exp(x)) for x in (-0.1, 0.0, 0.1)]
+        slow = [make_round(40 / 30, 1.42 * r.cpu_seconds_per_row) for r in then]
+        work, waiting = judge(slow, SUBJECT, make_reference(*[then] * 3), POLICY).comparisons[:2]
+        assert (work.status, waiting.status) == ("inconclusive", "regressed")
+        assert self.settled(slow, *[then] * 3)
 
     def test_without_a_baseline(self):
         assert settled(make_rounds(), SUBJECT, None, POLICY)
