@@ -1,7 +1,8 @@
 """What is believed of each metric's noise before it is measured. Pure.
 
-Standard deviations of the log and the weights of these beliefs, as 328 recorded rounds of four pipelines and
-the suite's own baselines have them; how they were learnt, and the figures: benchmarks/gate/README.md.
+Standard deviations of the log and the weights of these beliefs cover what 832 recorded rounds of four
+pipelines on two machines and the suite's own baselines have; how they were learnt, and the figures:
+benchmarks/gate/README.md.
 
 The weights are the degrees of freedom of a scaled inverse chi-square, fitted to the scatter of the sample
 variances (Smyth 2004, doi:10.2202/1544-6115.1027, section 6.2). Where variances differ from one benchmark
