@@ -218,8 +218,8 @@ class TestSettled:
         assert settled_pairs(THEN[:3], make_rounds(40 / slowdown, 0.02 * slowdown), POLICY)
 
     def test_decided_by_another_metric(self):
-        then, now = self.scattered(), [replace(r, wall_seconds=300.0) for r in self.scattered()[::-1]]
-        then, now = 2 * then, 2 * now
+        then = 2 * self.scattered()
+        now = [replace(r, wall_seconds=300.0) for r in reversed(then)]
         verdict = judge_pairs(then, now, POLICY)
         assert (verdict.status, verdict.metric) == ("regressed", "throughput")
         assert verdict.comparisons[0].status == "inconclusive"

@@ -305,9 +305,6 @@ class TestWorthMeasuringOn:
             worth_measuring_on([Fixed("inconclusive", 1.0)], [answer(WORK, "inconclusive")] * 2)
 
 
-factors = st.floats(0.3, 3)
-
-
 class TestSuspect:
     def test_an_alarm_as_likely_as_not_of_any_of_them(self):
         little, enough = EVEN - 0.01, EVEN
@@ -317,6 +314,9 @@ class TestSuspect:
 
     def test_an_alarm_is_one_whatever_more_rounds_would_say(self):
         assert suspect([Fixed("inconclusive"), Fixed("regressed")])
+
+
+factors = st.floats(0.3, 3)
 
 
 class TestThroughThem:
