@@ -42,8 +42,9 @@ from pytest_rayperf.statistics import (
 )
 
 LATE = 2.0
-"""Of the chance of a false alarm, the power of the information fraction by which it is spent. With 3 known
-noise would need more than 1.5 times the rounds of Wald's test (benchmarks/gate/known_noise.py)."""
+"""Of the chance of a false alarm, the power of the information fraction by which it is spent. With 3, known
+noise needs more than 1.5 times the rounds of Wald's test where he needs more than the first look's three, too
+(benchmarks/gate/known_noise.py)."""
 
 
 @dataclass(frozen=True)

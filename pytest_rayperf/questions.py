@@ -32,7 +32,7 @@ LIKELY = 0.1
 """Measuring goes on while a verdict with the rounds that are left is at least as likely as this."""
 
 EVEN = 0.5
-"""The chance of an alarm from which on an untimed benchmark, which nobody waits for, is measured on."""
+"""The chance of an alarm from which on an untimed benchmark has more rounds than its one."""
 
 
 @dataclass(frozen=True)
