@@ -6,8 +6,9 @@ One fixed pipeline (images, mobilenet_v3_small in a pool of one actor) is measur
 one busy loop a CPU, which works and rests for 50 ms each. A measurement is six rounds, with the probe of
 fixed work between them: each round's CPU seconds a row are divided by the probe's just before and after it,
 and the median of the six is what was measured. Printed are both distributions of CPU seconds a row (by
-round, by measurement, and divided by the probe) and of throughput, relative to the median of the quiet ones,
-and how many rounds were found disturbed; with --json each round's figures are written as well.
+round, by measurement, and divided by the probe: by how fast computing was, memory, and both, as the gate
+does it) and of throughput, relative to the median of the quiet ones, and how many rounds were found
+disturbed; with --json each round's figures are written as well.
 
 Exit status 1 if a measurement's CPU seconds a row, divided by the probe, are further than the tolerance from
 the median of their kind, or a round beside the busy loops isn't found. A quiet round that is found disturbed
@@ -18,11 +19,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +114,7 @@ def measure(
                     rounds, before = [], probe()
                     for _ in range(ROUNDS):
                         one, after = one_round(), probe()
-                        rounds.append({**one, "probe_seconds": Probe(before, after).seconds})
+                        rounds.append({**one, "probe": asdict(Probe.around(before, after))})
                         before = after
                 found[kind].append(rounds)
                 for one in found[kind][-1]:
@@ -121,11 +124,41 @@ def measure(
     return found
 
 
-def medians(measurements: Sequence[Sequence[dict[str, Any]]], *, probed: bool) -> list[float]:
-    """By measurement, milliseconds of CPU time a row; `probed`: in laps of the probe."""
+Measurement = Sequence[dict[str, Any]]
+
+
+def slower(now: Probe, then: Probe) -> float:
+    """How many times as slow the machine is, as the gate has it."""
+    log = now.log_slower(then)
+    if log is None:
+        raise SystemExit("this thread's clock ticks too rarely to time a lap of the probe")
+    return math.exp(log)
+
+
+def computing(now: Probe, then: Probe) -> float:
+    """How many times as slow it computes."""
+    return slower(Probe(now.before_s, now.after_s), then)
+
+
+def memory(now: Probe, then: Probe) -> float:
+    """How many times as slow its memory is."""
+    return slower(now, then) ** 2 / computing(now, then)
+
+
+DIVISORS: dict[str, Callable[[Probe, Probe], float]] = {
+    "": lambda now, then: 1.0,
+    " / probe's computing": computing,
+    " / probe's memory": memory,
+    " / probe": slower,
+}
+
+
+def medians(measurements: Sequence[Measurement], divisor: str, unit: Probe) -> list[float]:
+    """By measurement, milliseconds of CPU time a row, at the speed that the machine had at `unit`."""
     return [
         statistics.median(
-            one["cpu_seconds_per_row"] / (one["probe_seconds"] if probed else 1e-3) for one in rounds
+            1e3 * one["cpu_seconds_per_row"] / DIVISORS[divisor](Probe(**one["probe"]), unit)
+            for one in rounds
         )
         for rounds in measurements
     ]
@@ -136,8 +169,9 @@ def row(title: str, values: Sequence[float], centre: float, digits: int) -> str:
     near = sum(abs(value / centre - 1) <= TOLERANCE for value in values)
     middle = statistics.median(values)
     return (
-        f"{title:44} {middle:9.{digits}f}  {middle / centre - 1:+7.1%}  "
-        f"{min(values) / centre - 1:+7.1%} .. {max(values) / centre - 1:+7.1%}  {near:3d} of {len(values)}"
+        f"{title:52} {middle:9.{digits}f}  {middle / centre - 1:+7.1%}  "
+        f"{min(values) / centre - 1:+7.1%} .. {max(values) / centre - 1:+7.1%}  {near:3d} of {len(values)}  "
+        f"{statistics.pstdev(map(math.log, values)):5.1%}"
     )
 
 
@@ -146,22 +180,24 @@ def report(found: dict[str, list[list[dict[str, Any]]]]) -> bool:
     rounds_of = {
         kind: [one for rounds in measurements for one in rounds] for kind, measurements in found.items()
     }
-    print(f"{'':44} {'median':>9}  {'':7}  {'least .. most':>18}  within {TOLERANCE:.0%}")
-    cpu = "CPU seconds a row"
+    print(f"{'':52} {'median':>9}  {'':7}  {'least .. most':>18}  within {TOLERANCE:.0%}  sd of the log")
+    cpu, unit = "CPU ms a row", Probe(**found["quiet"][0][0]["probe"])
     tables: list[tuple[str, dict[str, list[float]], int]] = [
         (
-            f"{cpu}, rounds, ms",
+            f"{cpu}, rounds",
             {k: [1e3 * r["cpu_seconds_per_row"] for r in v] for k, v in rounds_of.items()},
             3,
         ),
-        (f"{cpu}, measurements, ms", {k: medians(v, probed=False) for k, v in found.items()}, 3),
-        (f"{cpu} / probe, measurements", {k: medians(v, probed=True) for k, v in found.items()}, 3),
+        *(
+            (f"{cpu}{by}, measurements", {k: medians(v, by, unit) for k, v in found.items()}, 3)
+            for by in DIVISORS
+        ),
         ("throughput, rounds, rows/s", {k: [r["throughput"] for r in v] for k, v in rounds_of.items()}, 1),
     ]
     for title, figures, digits in tables:
         for kind, values in figures.items():
             print(row(f"{title}, {kind}", values, statistics.median(figures["quiet"]), digits))
-    judged = {kind: medians(measurements, probed=True) for kind, measurements in found.items()}
+    judged = {kind: medians(measurements, " / probe", unit) for kind, measurements in found.items()}
     holds = all(
         abs(value / statistics.median(values) - 1) <= TOLERANCE
         for values in judged.values()
@@ -172,7 +208,7 @@ def report(found: dict[str, list[list[dict[str, Any]]]]) -> bool:
             shares = [one[name] for one in rounds if one[name] is not None]
             if shares:
                 low, middle, high = min(shares), statistics.median(shares), max(shares)
-                print(f"{name + ', ' + kind:44} {middle:9.1%}           {low:7.1%} .. {high:7.1%}")
+                print(f"{name + ', ' + kind:52} {middle:9.1%}           {low:7.1%} .. {high:7.1%}")
         disturbed = [one["reasons"] for one in rounds if one["reasons"]]
         print(f"{kind}: {len(disturbed)} of {len(rounds)} rounds found disturbed")
         for reason in sorted({reason for reasons in disturbed for reason in reasons}):

@@ -6,7 +6,7 @@ Raw rounds are kept, not summaries, and each accepted session apart. Format hist
    came later, and readers of before 0.2 pass over: a round may have `figures` (metric name -> number), an
    operator `blocks`, `bytes_in`, `scheduling_s`, `backpressure_s`, `actors` and `actor_utilization`; of each
    software the last session that counted work has `work` (`pytest_rayperf/work/counts.py`); a session may
-   have `probe` (`before_s`, `after_s`).
+   have `probe` (`before_s`, `after_s`, and `memory_before_s`, `memory_after_s` where they were measured).
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ _MOST = 1e18
 
 _WALL = (1e-9, 1e12)
 """Seconds that a round can take: a tick of the finest clock to thirty thousand years."""
+
+_MEMORY = ("memory_before_s", "memory_after_s")
+"""Of a probe; sessions from before it was measured lack them."""
 
 _MEND = "restore it from git, or delete it and record it anew with --rayperf-update-baselines"
 
@@ -67,11 +70,16 @@ def to_json(baseline: Baseline) -> str:
             "software": dict(session.software),
             "rounds": [round_to_json(round_) for round_ in session.rounds],
             **({} if session.work is None else {"work": work_to_json(session.work)}),
-            **({} if session.probe is None else {"probe": asdict(session.probe)}),
+            **({} if session.probe is None else {"probe": _probe_to_json(session.probe)}),
         }
         for session in baseline.sessions
     ]
     return json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _probe_to_json(probe: Probe) -> dict[str, float]:
+    """What was measured of it."""
+    return {name: seconds for name, seconds in asdict(probe).items() if seconds is not None}
 
 
 def round_to_json(round_: Round) -> dict[str, Any]:
@@ -214,7 +222,10 @@ class _Reader:
         if value is None:
             return None
         data = self.mapping(value, where)
-        return Probe(*(self.seconds(data.get(key), f"{where}.{key}") for key in ("before_s", "after_s")))
+        names = ["before_s", "after_s"]
+        if any(data.get(name) is not None for name in _MEMORY):
+            names += _MEMORY  # one of the two alone is as wrong as a missing `after_s`
+        return Probe(**{name: self.seconds(data.get(name), f"{where}.{name}") for name in names})
 
     def work(self, value: object, where: str) -> Work | None:
         return None if value is None else work_from_json(value, f"{self._shown}: {where}")

@@ -30,6 +30,7 @@ from pytest_rayperf.results import (
     Benchmark,
     DuelResult,
     Ladder,
+    Lap,
     Probe,
     Profile,
     Result,
@@ -495,6 +496,8 @@ def _with_rounds(policy: Policy, rounds: int | None) -> Policy:
     return replace(policy, looks=(min(rounds, policy.looks[-1]),))
 
 
-def _probed(before: float, after: float) -> Probe | None:
-    probe = Probe(before, after)
-    return None if probe.seconds is None else probe
+def _probed(before: Lap, after: Lap) -> Probe | None:
+    probe = Probe.around(before, after)
+    if probe.seconds is None:
+        return None
+    return probe if probe.memory_seconds is not None else Probe(probe.before_s, probe.after_s)

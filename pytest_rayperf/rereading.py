@@ -109,7 +109,7 @@ def _reread(benchmark: Mapping[str, Any], of_run: Subject, where: str) -> Reread
         subject=of_run if old else None if given is None else Subject(**_of(Subject, given)),
         inferred=old,
         work=work,
-        probe=None if probe is None else Probe(probe["before_s"], probe["after_s"]),
+        probe=None if probe is None else Probe(**_of(Probe, probe)),
         limits=benchmark["limits"],
         timed=benchmark["timed"],
         looks=_looks(benchmark["looks"], where),

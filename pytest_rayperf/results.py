@@ -285,18 +285,68 @@ class Environment:
 
 
 @dataclass(frozen=True)
+class Lap:
+    """CPU seconds of one lap of fixed work (`probe.py`).
+
+    Attributes:
+        compute_s: of decoding and arithmetic, whose data the caches hold.
+        memory_s: of reading and writing more than they hold; None where that was not measured.
+    """
+
+    compute_s: float
+    memory_s: float | None = None
+
+
+@dataclass(frozen=True)
 class Probe:
-    """CPU seconds of a lap of fixed work (`probe.py`), before the first and after the last round."""
+    """CPU seconds of a lap of fixed work (`probe.py`), before the first and after the last round.
+
+    Attributes:
+        before_s: of computing, before the first round.
+        after_s: of computing, after the last one.
+        memory_before_s: of reading and writing memory, before; None where it was not measured.
+        memory_after_s: the same, after.
+    """
 
     before_s: float
     after_s: float
+    memory_before_s: float | None = None
+    memory_after_s: float | None = None
+
+    @classmethod
+    def around(cls, before: Lap, after: Lap) -> Probe:
+        """That of these two laps."""
+        return cls(before.compute_s, after.compute_s, before.memory_s, after.memory_s)
 
     @property
     def seconds(self) -> float | None:
-        """Both together: their geometric mean. None where a clock ticked too rarely to time a lap."""
-        if not (0 < self.before_s < math.inf and 0 < self.after_s < math.inf):
-            return None
-        return math.sqrt(self.before_s) * math.sqrt(self.after_s)
+        """Of computing: the geometric mean. None where a clock ticked too rarely to time a lap."""
+        return _geometric_mean_of(self.before_s, self.after_s)
+
+    @property
+    def memory_seconds(self) -> float | None:
+        """Of reading and writing memory: the geometric mean. None where it was not measured."""
+        return _geometric_mean_of(self.memory_before_s, self.memory_after_s)
+
+    def log_slower(self, then: Probe) -> float | None:
+        """The log of how many times as slow the machine is as it was `then`; None where that isn't known.
+
+        It is that of computing, and where both know how fast memory was the mean of both: a model's
+        activations and decoded images do not fit into the caches, so that a pipeline feels both.
+        """
+        computing = _log_ratio(self.seconds, then.seconds)
+        memory = _log_ratio(self.memory_seconds, then.memory_seconds)
+        return computing if computing is None or memory is None else (computing + memory) / 2
+
+
+def _geometric_mean_of(before: float | None, after: float | None) -> float | None:
+    if before is None or after is None or not (0 < before < math.inf and 0 < after < math.inf):
+        return None
+    return math.sqrt(before) * math.sqrt(after)
+
+
+def _log_ratio(now: float | None, then: float | None) -> float | None:
+    return None if now is None or then is None else math.log(now) - math.log(then)
 
 
 @dataclass(frozen=True)

@@ -136,18 +136,17 @@ def _figures(metric: Metric, sessions: Sequence[ReferenceSession]) -> tuple[Figu
 
 def _slower_now(sessions: Sequence[ReferenceSession], probe: Probe | None) -> list[float] | None:
     """By session, how many times the CPU seconds fixed work takes now; None where one is without a probe."""
-    now = probe.seconds if probe else None
-    then = [session.probe.seconds if session.probe else None for session in sessions]
-    known = [seconds for seconds in then if seconds is not None]
-    if now is None or len(known) < len(then):
-        return None
-    return [now / seconds for seconds in known]
+    slower = [known for session in sessions if (known := _log_slower(probe, session.probe)) is not None]
+    return None if len(slower) < len(sessions) else [math.exp(log) for log in slower]
 
 
 def _apart(then: Probe | None, now: Probe | None) -> bool:
-    if then is None or now is None or then.seconds is None or now.seconds is None:
-        return False
-    return abs(math.log(now.seconds) - math.log(then.seconds)) > math.log(PROBE_LIMIT)
+    slower = _log_slower(now, then)
+    return slower is not None and abs(slower) > math.log(PROBE_LIMIT)
+
+
+def _log_slower(now: Probe | None, then: Probe | None) -> float | None:
+    return None if now is None or then is None else now.log_slower(then)
 
 
 def _numbers(figures: Iterable[float]) -> Figures:
@@ -172,11 +171,10 @@ def figures_of(metric: Metric, rounds: Sequence[Round]) -> Figures:
 
 def other_machine(probe: Probe | None, reference: Reference) -> str | None:
     """Why times cannot be compared, where this machine does fixed work so much faster or slower."""
-    then = [math.log(seconds) for s in reference.recent if s.probe and (seconds := s.probe.seconds)]
-    now = probe.seconds if probe else None
-    if now is None or not then:
+    slower = [known for s in reference.recent if (known := _log_slower(probe, s.probe)) is not None]
+    if not slower:
         return None
-    apart = math.log(now) - math.fsum(then) / len(then)
+    apart = math.fsum(slower) / len(slower)
     if abs(apart) <= math.log(PROBE_LIMIT):
         return None
     factor = math.exp(min(apart, 700.0))

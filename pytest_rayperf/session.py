@@ -19,6 +19,7 @@ from pytest_rayperf.results import (
     Duel,
     Environment,
     Ladder,
+    Lap,
     Run,
     Status,
     Subject,
@@ -47,7 +48,7 @@ class RunRecord:
         provenance: of the figures.
         shown_from: the folder that file names are shown relative to.
         clock: seconds, monotonic.
-        probe: CPU seconds that this machine takes for a lap of fixed work.
+        probe: CPU seconds that this machine takes for a lap of each kind of fixed work.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class RunRecord:
         provenance: Provenance,
         shown_from: Path,
         clock: Callable[[], float] = time.perf_counter,
-        probe: Callable[[], float] = probe,
+        probe: Callable[[], Lap] = probe,
     ) -> None:
         self.options = options
         self.provenance = provenance

@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 from contextlib import ExitStack
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from pytest_rayperf.models.classifier import Classifier, open_classifier
 from pytest_rayperf.monitors.disturbance import DisturbanceMonitor, watch_disturbances
 from pytest_rayperf.monitors.operators import operators_of
 from pytest_rayperf.probe import probe
+from pytest_rayperf.results import Probe
 from pytest_rayperf.software import software_versions
 from pytest_rayperf.watch import Watch, watch_over
 
@@ -119,7 +121,7 @@ def record(cluster: Cluster, options: argparse.Namespace, folder: Path) -> dict[
                 before = probe()
                 rounds = [one_round(executor, monitor, pipeline, began) for _ in range(options.rounds)]
                 blocks.append(
-                    {"pipeline": name, "probe_before_s": before, "probe_after_s": probe(), "rounds": rounds}
+                    {"pipeline": name, "probe": asdict(Probe.around(before, probe())), "rounds": rounds}
                 )
                 walls = [f"{r['wall_seconds']:.2f}" for r in rounds]
                 cpu = [f"{1e3 * r['cpu_seconds_per_row']:.2f}" for r in rounds]
@@ -150,7 +152,7 @@ def main() -> int:
     finally:
         close_cluster(cluster)
     whole = {
-        "schema_version": 1,
+        "schema_version": 2,
         "started_at": started_at,
         "beside": options.beside,
         "environment": detect_environment().id,

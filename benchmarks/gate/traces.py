@@ -95,10 +95,8 @@ def load(folder: Path = FOLDER) -> Traces:
         data = json.loads(path.read_text())
         for block in data["blocks"]:
             rounds = tuple(_round(one) for one in block["rounds"])
-            probe = Probe(block["probe_before_s"], block["probe_after_s"])
-            blocks.append(
-                Block(path.stem, data["environment"], data["beside"], block["pipeline"], rounds, probe)
-            )
+            block_of = (path.stem, data["environment"], data["beside"], block["pipeline"])
+            blocks.append(Block(*block_of, rounds, _probe(block)))
         duets[path.stem] = data["duets"]
     return Traces(tuple(blocks), duets)
 
@@ -106,6 +104,13 @@ def load(folder: Path = FOLDER) -> Traces:
 def slower(round_: Round, factor: float, kind: str = "work") -> Round:
     """The round as it would be if all its work took `factor` times as long, or if it waited that long."""
     return round_ if factor == 1 else scaled(round_, cpu=factor if kind == "work" else 1.0, wall=factor)
+
+
+def _probe(block: Mapping[str, Any]) -> Probe:
+    """Files of schema 1 know only how fast computing was."""
+    if "probe" in block:
+        return Probe(**block["probe"])
+    return Probe(block["probe_before_s"], block["probe_after_s"])
 
 
 def _round(data: Mapping[str, Any]) -> Round:

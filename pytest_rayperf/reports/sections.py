@@ -215,8 +215,11 @@ def _facts(benchmark: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         yield "work not determined", note
     probe = benchmark.get("probe")
     if probe is not None:
-        laps = " and ".join(f"{1000 * probe[key]:.3g}" for key in ("before_s", "after_s"))
-        yield "fixed work", f"{laps} CPU ms a lap, before and after"
+        for name, of in (("fixed work", ""), ("fixed work in memory", "memory_")):
+            laps = [probe[f"{of}{when}_s"] for when in ("before", "after")]
+            if None not in laps:
+                before, after = (f"{1000 * seconds:.3g}" for seconds in laps)
+                yield name, f"{before} and {after} CPU ms a lap, before and after"
     for problem in (benchmark.get("profile") or {}).get("problems") or ():
         yield "profile", problem
 

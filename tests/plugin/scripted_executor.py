@@ -15,7 +15,7 @@ import pytest
 
 from pytest_rayperf.measurement import Execution
 from pytest_rayperf.resources import resources_key
-from pytest_rayperf.results import Call, Operator, Profile, Round
+from pytest_rayperf.results import Call, Lap, Operator, Profile, Round
 from pytest_rayperf.work.counts import OperatorWork, Work, WorkUncountable
 
 DEFAULTS = {
@@ -103,14 +103,18 @@ class ScriptedExecutor:
 
 
 def scripted_probe(folder):
-    """CPU seconds of the fixed work: the script's `probe`, or the next of them if it is a list."""
+    """CPU seconds of the fixed work: the script's `probe`, or the next of them if it is a list.
+
+    Each is of computing alone, or of computing and of memory.
+    """
     script = folder / "script.json"
     plan = json.loads(script.read_text()).get("probe", PROBE) if script.exists() else PROBE
     log = folder / "probes.log"
     done = log.read_text().count("\n") if log.exists() else 0
     with log.open("a") as file:
         file.write("probe\n")
-    return plan[done % len(plan)] if isinstance(plan, list) else plan
+    lap = plan[done % len(plan)] if isinstance(plan, list) else plan
+    return Lap(*lap) if isinstance(lap, list) else Lap(lap)
 
 
 def put_in(plan):

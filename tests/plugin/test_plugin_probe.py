@@ -6,6 +6,8 @@ import pytest
 
 from pytest_rayperf.policy import PROBE_LIMIT
 
+COMPUTING = {"before_s": 0.002, "after_s": 0.004}
+NO_MEMORY = {"memory_before_s": None, "memory_after_s": None}
 BEYOND = 0.003 * PROBE_LIMIT * 1.02
 
 
@@ -27,10 +29,19 @@ class TestRecorded:
         project.tests()
         project.script(probe=[0.002, 0.004])
         project.record()
-        assert probes(project) == [{"after_s": 0.004, "before_s": 0.002}]
+        assert probes(project) == [COMPUTING]
         result, report = project.report()
         assert result.ret == 0
-        assert report["benchmarks"][0]["probe"] == {"before_s": 0.002, "after_s": 0.004}
+        assert report["benchmarks"][0]["probe"] == {**COMPUTING, **NO_MEMORY}
+
+    def test_of_memory_too(self, project):
+        project.tests()
+        project.script(probe=[[0.002, 0.001], [0.004, 0.003]])
+        project.record()
+        memory = {"memory_before_s": 0.001, "memory_after_s": 0.003}
+        assert probes(project) == [{**COMPUTING, **memory}]
+        _, report = project.report()
+        assert report["benchmarks"][0]["probe"] == {**COMPUTING, **memory}
 
     def test_each_session_has_its_own(self, project):
         project.tests()
@@ -51,7 +62,7 @@ class TestRecorded:
         """)
         project.script(probe=[0.002, 0.004])
         _, report = project.report()
-        assert [b["probe"] for b in report["benchmarks"]] == [{"before_s": 0.002, "after_s": 0.004}] * 2
+        assert [b["probe"] for b in report["benchmarks"]] == [{**COMPUTING, **NO_MEMORY}] * 2
 
     def test_of_a_ladder(self, project):
         project.tests("""
@@ -60,7 +71,7 @@ class TestRecorded:
         """)
         project.script(probe=[0.002, 0.004])
         _, report = project.report()
-        assert report["benchmarks"][0]["probe"] == {"before_s": 0.002, "after_s": 0.004}
+        assert report["benchmarks"][0]["probe"] == {**COMPUTING, **NO_MEMORY}
 
     def test_the_real_one_in_a_run(self, project, monkeypatch):
         monkeypatch.setenv("SCRIPTED_PROBE", "no")
@@ -68,7 +79,8 @@ class TestRecorded:
         _, report = project.report("--rayperf-update-baselines")
         (found,) = probes(project)
         assert report["benchmarks"][0]["probe"] == found
-        assert all(0 < found[key] < 10 for key in ("before_s", "after_s"))
+        assert found.keys() == {**COMPUTING, **NO_MEMORY}.keys()
+        assert all(0 < seconds < 10 for seconds in found.values())
 
     @pytest.mark.parametrize("probe", [[0.0, 0.003], [0.003, 0.0], [0.0, 0.0]])
     def test_what_a_slow_clock_gives_is_none(self, project, probe):
@@ -79,6 +91,14 @@ class TestRecorded:
         result, report = project.report()
         assert result.ret == 0  # and the file can be read
         assert report["benchmarks"][0]["probe"] is None
+
+    def test_what_a_slow_clock_gives_for_memory_is_none(self, project):
+        project.tests()
+        project.script(probe=[[0.002, 0.0], [0.004, 0.001]])
+        project.record()
+        assert probes(project) == [COMPUTING]
+        result, _ = project.report()
+        assert result.ret == 0
 
     def test_of_what_broke_there_is_none(self, project):
         project.tests()

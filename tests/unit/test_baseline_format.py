@@ -62,6 +62,7 @@ rounds = st.builds(
     peak_worker_memory=st.none() | whole,
     figures=st.dictionaries(text, st.floats(0, 1e18), max_size=3),
 )
+laps = st.floats(1e-9, 1e9)
 sessions = st.builds(
     Session,
     recorded_at=text,
@@ -69,7 +70,7 @@ sessions = st.builds(
     software=st.dictionaries(text, st.none() | text, max_size=3),
     rounds=st.lists(rounds, min_size=1, max_size=2).map(tuple),
     work=st.none() | works,
-    probe=st.none() | st.builds(Probe, st.floats(1e-9, 1e9), st.floats(1e-9, 1e9)),
+    probe=st.none() | st.builds(Probe, laps, laps) | st.builds(Probe, laps, laps, laps, laps),
 )
 baselines = st.builds(
     Baseline,
@@ -145,7 +146,8 @@ def without(data, path):
     return changed
 
 
-SAMPLE = json.loads(to_json(make_baseline(make_session([full_round()], probe=Probe(0.003, 0.004)))))
+MEASURED = Probe(0.003, 0.004, 0.001, 0.002)
+SAMPLE = json.loads(to_json(make_baseline(make_session([full_round()], probe=MEASURED))))
 PLACES = list(paths_of(SAMPLE))
 OPTIONAL = {"figures", "probe"}
 NULLABLE = {"variant", "commit", "gpu_model", "peak_worker_memory", "probe"} | {
@@ -213,11 +215,11 @@ class TestText:
 
     def test_a_probe_is_there_where_it_was_measured(self):
         """So that the file of an older version stays as it is."""
-        (plain, probed) = json.loads(
-            to_json(make_baseline(make_session(), make_session(probe=Probe(0.003, 0.004))))
-        )["sessions"]
+        several = (make_session(probe=probe) for probe in (None, Probe(0.003, 0.004), MEASURED))
+        (plain, computing, both) = json.loads(to_json(make_baseline(*several)))["sessions"]
         assert "probe" not in plain
-        assert probed["probe"] == {"before_s": 0.003, "after_s": 0.004}
+        assert computing["probe"] == {"before_s": 0.003, "after_s": 0.004}
+        assert both["probe"] == {**computing["probe"], "memory_before_s": 0.001, "memory_after_s": 0.002}
 
     def test_what_was_not_measured_is_null(self):
         (round_,) = json.loads(to_json(make_baseline(make_session([make_round(cpu=None)]))))["sessions"][0][
@@ -262,7 +264,14 @@ class TestRoundTrip:
     def test_a_session_of_an_earlier_version_has_no_probe(self, read):
         (session,) = read(without(SAMPLE, ("sessions", 0, "probe"))).sessions
         assert session.probe is None
-        assert read(SAMPLE).sessions[0].probe == Probe(0.003, 0.004)
+        assert read(SAMPLE).sessions[0].probe == MEASURED
+
+    @pytest.mark.parametrize("null", [True, False])
+    def test_a_probe_of_an_earlier_version_knows_nothing_of_memory(self, read, null):
+        probe = {"before_s": 0.003, "after_s": 0.004}
+        probe |= {"memory_before_s": None, "memory_after_s": None} if null else {}
+        (session,) = read(put(SAMPLE, ("sessions", 0, "probe"), probe)).sessions
+        assert session.probe == Probe(0.003, 0.004)
 
     def test_a_round_of_an_earlier_version_has_no_figures(self, read, data):
         (old, _) = read(without(data, ("sessions", 0, "rounds", 0, "figures"))).sessions[0].rounds
@@ -398,6 +407,8 @@ class TestBroken:
             (("sessions", 0, "probe", "before_s"), -0.003),
             (("sessions", 0, "probe", "after_s"), math.nan),
             (("sessions", 0, "probe", "before_s"), math.inf),
+            (("sessions", 0, "probe", "memory_before_s"), 0),
+            (("sessions", 0, "probe", "memory_after_s"), math.nan),
             (("sessions", 0, "probe"), []),
             (("subject", "images"), 0.5),
         ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -10,9 +11,9 @@ from builders import FILE, SUBJECT, make_reference, make_round, make_rounds
 
 from pytest_rayperf.comparing import Chances
 from pytest_rayperf.policy import PROBE_LIMIT, Policy
-from pytest_rayperf.probe import LAPS, probe
+from pytest_rayperf.probe import ACTIVATIONS, LAPS, probe
 from pytest_rayperf.questions import Question
-from pytest_rayperf.results import CPU_PER_ROW, PEAK_MEMORY, Probe
+from pytest_rayperf.results import CPU_PER_ROW, PEAK_MEMORY, Lap, Probe
 from pytest_rayperf.series import series_of
 from pytest_rayperf.verdict import judge, settled
 from pytest_rayperf.work.counts import OperatorWork, Work
@@ -24,10 +25,13 @@ UNTIMED = replace(POLICY, timed=False, looks=(1, 4))
 THEN = Probe(0.002, 0.002)
 
 
-def clock_of(*laps):
-    """A clock by which the laps take so long, with what is between them left out."""
+def clock_of(*laps, memory=()):
+    """A clock by which the laps take so long, with what is between them left out.
+
+    Those of memory come after those of computing; unless said otherwise each takes 2 s.
+    """
     now, readings = 100.0, []
-    for seconds in laps:
+    for seconds in (*laps, *(memory or [2.0] * len(laps))):
         readings += [now, now + seconds]
         now += seconds + 7.0
     return iter(readings).__next__
@@ -35,11 +39,12 @@ def clock_of(*laps):
 
 class TestProbe:
     def test_is_the_mean_of_the_laps(self):
-        assert probe(3, clock_of(0.5, 0.25, 0.75)) == 0.5
-        assert probe(4, clock_of(1.0, 0.5, 0.25, 0.25)) == 0.5
+        assert probe(3, clock_of(0.5, 0.25, 0.75)) == Lap(0.5, 2.0)
+        assert probe(4, clock_of(1.0, 0.5, 0.25, 0.25)) == Lap(0.5, 2.0)
+        assert probe(2, clock_of(1.0, 1.0, memory=(0.25, 0.75))) == Lap(1.0, 0.5)
 
     def test_one_lap(self):
-        assert probe(1, clock_of(0.5)) == 0.5
+        assert probe(1, clock_of(0.5)) == Lap(0.5, 2.0)
 
     def test_the_clock_is_read_around_each_lap_and_not_around_the_first_that_warms(self):
         readings = []
@@ -49,7 +54,7 @@ class TestProbe:
             return float(len(readings))
 
         probe(6, clock)
-        assert len(readings) == 2 * 6
+        assert len(readings) == 2 * 2 * 6
 
     @pytest.mark.parametrize("laps", [0, -1])
     def test_without_laps_there_is_no_mean(self, laps):
@@ -57,7 +62,21 @@ class TestProbe:
             probe(laps)
 
     def test_by_the_threads_own_clock_it_is_above_0(self):
-        assert 0 < probe(3) < 10
+        lap = probe(3)
+        assert 0 < lap.compute_s < 10
+        assert 0 < lap.memory_s < 10
+
+    def test_its_arrays_are_not_kept(self):
+        """The driver's memory is a metric."""
+        tracemalloc.start()
+        try:
+            probe(1)
+            kept, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        arrays = 3 * 4 * ACTIVATIONS
+        assert kept < arrays / 10
+        assert arrays <= peak
 
     def test_enough_laps_that_a_slow_one_says_little(self):
         assert LAPS >= 100
@@ -74,6 +93,59 @@ class TestSeconds:
     @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
     def test_none_where_one_of_them_is_no_time(self, bad):
         assert Probe(bad, 1.0).seconds is Probe(1.0, bad).seconds is Probe(bad, bad).seconds is None
+
+
+class TestOfMemory:
+    """It counts as much as computing, where both probes have it."""
+
+    @pytest.mark.parametrize(
+        ("now", "then", "times"),
+        [
+            (Probe(0.004, 0.004), Probe(0.002, 0.002), 2.0),
+            (Probe(0.004, 0.004, 0.008, 0.008), Probe(0.002, 0.002, 0.001, 0.001), 4.0),
+            (Probe(0.002, 0.002, 0.004, 0.001), Probe(0.002, 0.002, 0.001, 0.001), math.sqrt(2)),
+            (Probe(0.004, 0.004, 0.008, 0.008), Probe(0.002, 0.002), 2.0),
+            (Probe(0.004, 0.004), Probe(0.002, 0.002, 0.001, 0.001), 2.0),
+        ],
+        ids=["neither", "both", "before and after", "not then", "not now"],
+    )
+    def test_how_many_times_as_slow(self, now, then, times):
+        assert now.log_slower(then) == pytest.approx(math.log(times))
+        assert then.log_slower(now) == pytest.approx(-math.log(times))
+
+    @pytest.mark.parametrize("bad", [None, 0.0, -1.0, math.nan, math.inf])
+    def test_what_measured_nothing_is_left_out(self, bad):
+        now, then = Probe(0.004, 0.004, 0.001, bad), Probe(0.002, 0.002, 0.001, 0.001)
+        assert now.memory_seconds is Probe(1.0, 1.0, bad, 1.0).memory_seconds is None
+        assert now.log_slower(then) == pytest.approx(math.log(2.0))
+
+    @pytest.mark.parametrize("bad", [0.0, math.nan])
+    def test_without_computing_nothing_is_known(self, bad):
+        now, then = Probe(0.002, bad, 0.001, 0.001), Probe(0.002, 0.002, 0.001, 0.001)
+        assert now.log_slower(then) is then.log_slower(now) is None
+
+    def test_is_that_of_the_laps_around_the_rounds(self):
+        assert Probe.around(Lap(1.0, 2.0), Lap(3.0, 4.0)) == Probe(1.0, 3.0, 2.0, 4.0)
+        assert Probe.around(Lap(1.0), Lap(3.0)) == Probe(1.0, 3.0)
+
+    def test_a_machine_whose_memory_is_taken_is_slower_for_a_pipeline(self):
+        """Its computing as fast as ever, its memory 2.25 times as slow: 1.5 times, and no regression."""
+        then, now = Probe(0.002, 0.002, 0.001, 0.001), Probe(0.002, 0.002, 0.00225, 0.00225)
+        reference = make_reference(*[make_rounds(n=20)] * 8, probe=then)
+        rounds = slower_by(1.5)
+        assert judge(rounds, SUBJECT, reference, POLICY, probe=now).status == "unchanged"
+        assert judge(rounds, SUBJECT, reference, POLICY, probe=then).status == "regressed"
+
+    @pytest.mark.parametrize(("slow", "status"), [(3.9, "improved"), (4.1, "incomparable")])
+    def test_another_machine_by_its_memory(self, slow, status):
+        then, now = Probe(0.002, 0.002, 0.001, 0.001), Probe(0.002, 0.002, 0.001 * slow, 0.001 * slow)
+        reference = make_reference(*[make_rounds(n=20)] * 8, probe=then)
+        assert judge(make_rounds(n=20), SUBJECT, reference, POLICY, probe=now).status == status
+
+    def test_sessions_of_before_it_was_measured_are_compared_by_computing(self):
+        then, now = Probe(0.002, 0.002), Probe(0.003, 0.003, 0.5, 0.5)
+        reference = make_reference(*[make_rounds(n=20)] * 8, probe=then)
+        assert judge(slower_by(1.5), SUBJECT, reference, POLICY, probe=now).status == "unchanged"
 
 
 def judged(factor=1.0, reference=None, rounds=None, policy=POLICY, **more):
