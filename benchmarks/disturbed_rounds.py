@@ -45,7 +45,7 @@ TOLERANCE = 0.10
 KINDS = ["quiet", "beside"]
 ROUNDS = 6
 """Of a measurement. Of six quiet and six disturbed measurements of eight rounds, the first three's median
-divided by their probes had a standard deviation of 4 %, of six 2.3 to 2.6 %."""
+divided by their probes (of computing alone) had a standard deviation of 4 %, of six 2.3 to 2.6 %."""
 
 
 class Classify:

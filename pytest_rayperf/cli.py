@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pytest_rayperf._version import __version__
-from pytest_rayperf.commands import advise, baselines, compare, report
+from pytest_rayperf.commands import advise, baselines, check, compare, report
 from pytest_rayperf.commands.outcome import INTERRUPTED, USAGE_ERROR, Outcome
 from pytest_rayperf.errors import ConfigurationError
 
@@ -74,6 +74,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"rayperf {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (compare, report, baselines, advise):
+    for command in (compare, report, baselines, advise, check):
         command.add(commands)
     return parser

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pytest_rayperf.commands.arguments import a_slowdown, number_within
 from pytest_rayperf.commands.outcome import REGRESSED, Outcome
 from pytest_rayperf.commands.showing import FORMATS, as_text
 from pytest_rayperf.errors import ConfigurationError
@@ -54,30 +54,17 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--max-slowdown",
         metavar="X",
-        type=_within(1.0001, 100, "a factor above 1, such as 1.10"),
+        type=a_slowdown,
         help="the slowdown that counts as a regression; default: that of NEW. The mark of a test goes before",
     )
     parser.add_argument(
         "--alpha",
         metavar="P",
-        type=_within(1e-300, 0.5, "a probability above 0 and up to 0.5"),
+        type=number_within(1e-300, 0.5, "a probability above 0 and up to 0.5"),
         help="the chance that the whole comparison raises any false alarm; default: that of NEW",
     )
     parser.add_argument("--format", choices=FORMATS, default="table", help="default: %(default)s")
     parser.set_defaults(run_command=run)
-
-
-def _within(least: float, most: float, wanted: str) -> Callable[[str], float]:
-    def number(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text!r}: must be {wanted}")
-        return value
-
-    return number
 
 
 def run(arguments: argparse.Namespace) -> Outcome:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 REGRESSED = 1
+UNFIT = 1
+"""Exit status of `rayperf check` where the environment is not fit to measure on."""
 USAGE_ERROR = 2
 """Exit status of what cannot be used, as argparse's own."""
 INTERRUPTED = 130

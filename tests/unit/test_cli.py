@@ -16,6 +16,7 @@ from pytest_rayperf.errors import ConfigurationError
 
 COMMANDS = (
     ("advise",),
+    ("check",),
     ("compare",),
     ("report",),
     ("baselines",),
@@ -35,6 +36,10 @@ class TestArguments:
             ["advise", "--images", "x"],
             ["advise", "--format", "pdf"],
             ["advise", "-x"],
+            ["check", "--seconds", "0.5"],
+            ["check", "--seconds", "nan"],
+            ["check", "--max-slowdown", "1"],
+            ["check", "extra"],
             ["compare"],
             ["compare", "old.json"],
             ["compare", "a", "b", "c"],

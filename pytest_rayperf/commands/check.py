@@ -1,0 +1,177 @@
+"""`rayperf check`: is this environment fit to measure on? Starts no Ray."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pytest_rayperf.commands.arguments import a_slowdown, number_within
+from pytest_rayperf.commands.outcome import UNFIT, Outcome
+from pytest_rayperf.commands.showing import FORMATS, as_json, table
+from pytest_rayperf.fitness import Disk, Facts, checks_of, is_fit
+from pytest_rayperf.reports import safe
+from pytest_rayperf.stored import files_in, read_all
+
+CPUS = Path("/sys/devices/system/cpu")
+
+_ABOUT = """\
+Look at this machine for some seconds, and say whether it is fit to measure on: what else
+is at work, how even its speed is, what cannot be seen, whether Ray has the room it needs,
+and which baselines there are. Starts no Ray, and changes nothing.
+"""
+
+_EXAMPLES = """\
+examples:
+  rayperf check                             before the first run, and where runs are inconclusive
+  rayperf check --seconds 60                a longer look, at what comes and goes
+  rayperf check --max-slowdown 1.05         fit for that threshold?
+  rayperf check --format json               for a machine to read
+
+exit status: 0 if it is fit, with warnings or without, 1 if not.
+"""
+
+
+def add(commands: Any) -> None:
+    """Declare it."""
+    parser = commands.add_parser(
+        "check",
+        help="is this environment fit to measure on",
+        description=_ABOUT,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--seconds",
+        metavar="S",
+        type=number_within(1, 3600, "seconds, from 1 to 3600"),
+        default=10.0,
+        help="how long to look; default: %(default)g",
+    )
+    parser.add_argument(
+        "--max-slowdown",
+        metavar="X",
+        type=a_slowdown,
+        default=1.1,
+        help="the slowdown that the gate shall find; default: %(default)g",
+    )
+    parser.add_argument(
+        "--baselines", metavar="DIR", type=Path, default=Path("baselines"), help="default: %(default)s"
+    )
+    parser.add_argument("--format", choices=FORMATS, default="table", help="default: %(default)s")
+    parser.set_defaults(run_command=run)
+
+
+def run(arguments: argparse.Namespace) -> Outcome:
+    """Look, and tell."""
+    # Here, for `rayperf --help` shall not wait for it.
+    from pytest_rayperf.environment import detect_environment
+
+    environment = detect_environment()
+    facts = look_at(arguments.seconds, arguments.baselines, environment.id, environment.memory_bytes)
+    checks = checks_of(facts, arguments.max_slowdown)
+    fit = is_fit(checks)
+    status = 0 if fit else UNFIT
+    if arguments.format == "json":
+        data = {"fit": fit, "environment": asdict(environment), "checks": [asdict(check) for check in checks]}
+        return Outcome(as_json(data), status)
+    rows = [(check.name, check.mark, check.found) for check in checks]
+    listed = table(("", "", environment.id), rows, arguments.format)
+    counts = {mark: sum(check.mark == mark for check in checks) for mark in ("unfit", "warning")}
+    remedies = [f"{check.name}: {check.remedy}" for check in checks if check.remedy]
+    said = f"not fit to measure on ({counts['unfit']} unfit)" if not fit else "fit to measure on"
+    if counts["warning"]:
+        said += f", {counts['warning']} warning{'s' if counts['warning'] > 1 else ''}"
+    to_do = "".join(f"- {safe.visible(remedy)}\n" for remedy in dict.fromkeys(remedies))
+    return Outcome(f"{listed}\n\n{said}\n{to_do}", status)
+
+
+def look_at(seconds: float, baselines: Path, environment: str, memory_bytes: int) -> Facts:
+    """The facts of this machine.
+
+    Args:
+        seconds: how long to watch it.
+        baselines: the folder of all environments' baselines.
+        environment: this one's id.
+        memory_bytes: what this process may use.
+
+    Raises:
+        ConfigurationError: `baselines` is no folder, or cannot be read.
+    """
+    from pytest_rayperf.monitors.disturbance import watch_disturbances
+    from pytest_rayperf.probe import probe
+    from pytest_rayperf.software import software_versions
+
+    sessions, broken, elsewhere = _recorded(baselines, environment)
+    monitor = watch_disturbances(None)
+    laps = []
+    with monitor, _said_on_stderr(f"looking at this machine for {seconds:g} s"):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            laps.append(probe())
+    summary = monitor.summary()
+    return Facts(
+        seconds=seconds,
+        others_cpu_share=summary["others_cpu_share"],
+        steal_share=summary["steal_share"],
+        disturbed=monitor.reasons(),
+        unseen=monitor.unseen(),
+        laps=tuple(laps),
+        memory_bytes=memory_bytes,
+        shared_memory=_disk(Path("/dev/shm")) if sys.platform == "linux" else None,
+        scratch=_disk(Path(tempfile.gettempdir())),
+        governors=governors_in(CPUS),
+        ray=software_versions()["ray"],
+        sessions=sessions,
+        broken=broken,
+        elsewhere=elsewhere,
+    )
+
+
+def governors_in(cpus: Path) -> tuple[str, ...]:
+    """The CPUs' governors, each once; none where the kernel does not set the clock (a virtual machine)."""
+    files = cpus.glob("cpu[0-9]*/cpufreq/scaling_governor")
+    return tuple(sorted({file.read_text(encoding="ascii", errors="replace").strip() for file in files}))
+
+
+def _recorded(folder: Path, environment: str) -> tuple[dict[str, int], tuple[str, ...], tuple[str, ...]]:
+    """This environment's baselines with their sessions, those that are broken, and who else has some."""
+    if not folder.exists():
+        return {}, (), ()  # before the first recording
+    files = files_in(folder)
+    elsewhere = sorted({path.parent.name for path in files} - {environment})
+    stored, broken = read_all(path for path in files if path.parent.name == environment)
+    return {one.slug: len(one.baseline.sessions) for one in stored}, tuple(broken), tuple(elsewhere)
+
+
+def _disk(path: Path) -> Disk | None:
+    try:
+        usage = shutil.disk_usage(path)
+    except OSError:
+        return None  # there is none
+    return Disk(str(path), usage.total, usage.free)
+
+
+@contextmanager
+def _said_on_stderr(text: str) -> Iterator[None]:
+    """Shown to who waits at a terminal, and gone when it is over."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    _write(f"{text} ...")
+    try:
+        yield
+    finally:
+        _write(f"\r{' ' * (len(text) + 4)}\r")
+
+
+def _write(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
