@@ -14,9 +14,8 @@ interval has two limits with a chance of error each, over all looks at the data:
 The smallest detectable slowdown (`mde`) is the limit that is missed with 10 %: below `high`, so that where it
 is above T nothing is called unchanged.
 
-What each look may spend of these chances is in `sequential.py`: of the second evenly, for most is unchanged
-and should be found to be so soon; of the first, more at later looks. An alarm after few rounds rests on what
-is believed of the noise, and more of those that only the last look could raise are raised.
+What each look may spend of these chances is in `sequential.py`: more at later looks. What is said after few
+rounds rests on what is believed of the noise, and the last look shall say what it would say alone.
 """
 
 from __future__ import annotations
@@ -40,11 +39,6 @@ from pytest_rayperf.statistics import (
     paired_ratio,
     together,
 )
-
-LATE = 2.0
-"""Of the chance of a false alarm, the power of the information fraction by which it is spent. With 3, known
-noise needs more than 1.5 times the rounds of Wald's test where he needs more than the first look's three, too
-(benchmarks/gate/known_noise.py)."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +210,7 @@ def _limits(series: Series, found: _Found, rounds: int, policy: Policy) -> Inter
 
 def _alpha(series: Series, estimate: LogEstimate, rounds: int, policy: Policy) -> float:
     total = policy.alpha_for(series.metric.name)
-    return nominal_level(total, policy.looks, rounds, estimate.fixed_share, LATE)
+    return nominal_level(total, policy.looks, rounds, estimate.fixed_share)
 
 
 def _geometric_mean(figures: Sequence[float]) -> float:

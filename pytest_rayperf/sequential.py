@@ -27,6 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+LATE = 2.0
+"""The power. What it does to errors and rounds: benchmarks/gate/README.md. With 3, what is found where the
+noise is known takes more than 1.5 times the rounds of Wald's test (known_noise.py)."""
+
 _STEPS = 40
 """Shares of F in F + R are rounded to this grid, so that levels can be kept. Between two neighbours a level
 differs by 3 % at the most, and the sum over looks stays what it was."""
@@ -39,7 +43,7 @@ _LOWEST = -7.0
 
 
 def nominal_level(
-    total: float, looks: tuple[int, ...], rounds: int, fixed_share: float, power: float = 1.0
+    total: float, looks: tuple[int, ...], rounds: int, fixed_share: float, power: float = LATE
 ) -> float:
     """The level at which one limit is tested after `rounds` rounds, so that all looks have `total`.
 
@@ -55,7 +59,7 @@ def nominal_level(
     return _levels(total, looks, round(fixed_share * _STEPS), power)[index]
 
 
-def spent(total: float, fractions: Sequence[float], power: float = 1.0) -> list[float]:
+def spent(total: float, fractions: Sequence[float], power: float = LATE) -> list[float]:
     """How much of `total` each look spends, by its information fraction (ascending, the last one 1)."""
     parts = [fraction**power for fraction in fractions]
     return [total * (now - before) for before, now in zip((0.0, *parts), parts, strict=False)]

@@ -12,14 +12,16 @@ one. The gate is not, and asks for more: neither work nor waiting may have grown
   the same pairs, for it cannot end between two rounds; "formula" is its mean in theory, which leaves that
   out. The noise that he is told is that of the figure which has to decide: CPU seconds a row for more work,
   busy cores for more waiting; seconds a row, which both are in, where there is nothing to find.
-- times: rounds over Wald's. As sure: the gate decides rightly in 95 %, so that both have the same errors.
+- from 3: Wald's mean where his test may not end before three rounds either, which is the fewest that
+  `--rayperf-min-rounds` allows by default.
+- times: rounds over Wald's from 3. As sure: the gate decides rightly in 95 %, so that both have the same
+  errors.
 - as one look: how often the verdict is that of a single look at all the rounds, with all of the error.
   Opposite: one of both says regressed, and the other that it is not.
 - unknown: the gate on the same pairs, where the same noise is a mere belief, with the weight that it has in
   `noise.py`: what it costs not to know. Right: how often it then says what is true.
 
-Exit status 1 where the gate is as sure, and takes more than 1.5 times the rounds of Wald's test, or of its
-own first look, which is after three.
+Exit status 1 where the gate is as sure, and takes more than 1.5 times the rounds of Wald's test from 3.
 """
 
 from __future__ import annotations
@@ -129,14 +131,15 @@ def gate(pairs: Pairs, cell: Cell, policy: Policy, weight: float = math.inf) -> 
     return speaker(answers).status, count
 
 
-def wald(logs: Floats, cell: Cell, alpha: float) -> int | None:
-    """Rounds that Wald's test takes; None where these are too few, or the slowdown is the threshold."""
+def wald(logs: Floats, cell: Cell, alpha: float, first: int = 1) -> int | None:
+    """Rounds that Wald's test takes, `first` or more; None where there are too few, or it asks nothing."""
     null, other = sorted(map(math.log, (cell.slowdown, THRESHOLD)))
     if null == other:
         return None
     steps = (other - null) * (logs - (null + other) / 2) / cell.deciding_sd**2
     sums = np.cumsum(steps)
     ended = (sums >= math.log((1 - BETA) / alpha)) | (sums <= math.log(BETA / (1 - alpha)))
+    ended[: first - 1] = False
     return int(np.argmax(ended)) + 1 if ended.any() else None
 
 
@@ -146,7 +149,8 @@ def play(cell: Cell, plays: int, seed: int) -> tuple[dict[str, object], bool]:
     once = replace(policy, looks=(cell.most,))
     alpha = policy.alpha / BENCHMARKS
     generator = np.random.default_rng([seed, int(1000 * cell.work_sd), int(1000 * cell.slowdown), cell.most])
-    statuses, fixed, rounds, his, unsure = [], [], [], [], []
+    statuses, fixed, rounds, unsure = [], [], [], []
+    his: dict[int, list[int | None]] = {1: [], policy.looks[0]: []}
     for _ in range(plays):
         pairs = drawn(cell, 400, generator)
         status, count = gate(pairs, cell, policy)
@@ -154,11 +158,12 @@ def play(cell: Cell, plays: int, seed: int) -> tuple[dict[str, object], bool]:
         rounds.append(count)
         fixed.append(gate(pairs, cell, once)[0])
         unsure.append(gate(pairs, cell, policy, NOISE[CPU_PER_ROW.name].round_weight))
-        his.append(wald(pairs.logs(cell), cell, alpha))
+        for first, counts in his.items():
+            counts.append(wald(pairs.logs(cell), cell, alpha, first))
     shares = Counter(statuses)
     mean = float(np.mean(rounds))
-    known = [count for count in his if count is not None]
-    needs = float(np.mean(known)) if known else math.inf
+    needs, needs_then = (mean_of(counts) for counts in his.values())
+    known = math.isfinite(needs)
     wanted = ("regressed",) if cell.slowdown > THRESHOLD else PASSED
     then_right = sum(status in wanted for status, _ in unsure)
     right = sum(shares[status] for status in wanted)
@@ -172,15 +177,22 @@ def play(cell: Cell, plays: int, seed: int) -> tuple[dict[str, object], bool]:
         "inconclusive": f"{shares['inconclusive'] / plays:.1%}",
         "rounds": f"{mean:.1f}",
         "Wald": f"{needs:.1f}",
+        f"from {policy.looks[0]}": f"{needs_then:.1f}",
         "formula": f"{wald_rounds(cell.deciding_sd, cell.slowdown, THRESHOLD, alpha):.1f}",
-        "times": f"{mean / needs:.2f}" if known else "",
+        "times": f"{mean / needs_then:.2f}" if known else "",
         "as sure": "yes" if as_sure else "",
         "as one look": f"{same(statuses, fixed) / plays:.1%}",
         "opposite": f"{opposite(statuses, fixed) / plays:.2%}",
         "unknown: rounds": f"{np.mean([count for _, count in unsure]):.1f}",
         "right": f"{then_right / plays:.1%}" if known else "",
     }
-    return row, not as_sure or mean <= LIMIT * max(needs, policy.looks[0])
+    return row, not as_sure or mean <= LIMIT * needs_then
+
+
+def mean_of(counts: Sequence[int | None]) -> float:
+    """Of those that are known; infinite where none is."""
+    known = [count for count in counts if count is not None]
+    return float(np.mean(known)) if known else math.inf
 
 
 def same(one: Sequence[str], other: Sequence[str]) -> int:

@@ -15,7 +15,8 @@ By cell (noise, reference, kind of slowdown and its factor, threshold) are print
   just the threshold is the least favourable case;
 - found, passed (called unchanged or improved) and inconclusive benchmarks;
 - rounds: the mean of ours; how often the verdict is that of a single look after a fixed 20 rounds, and how
-  often the opposite (one says regressed, and the other that it is not; of the rest one is inconclusive);
+  often such a look at 20 other rounds has the same ("20 again": what noise leaves of sameness); how often
+  ours is the opposite (one says regressed, and the other that it is not; of the rest one is inconclusive);
   the mean of Wald's test (1945, doi:10.1214/aoms/1177731118) of CPU seconds a row, or of busy cores where
   the slowdown is waiting, against the threshold, for the same errors, told noise and slowdown.
   (`known_noise.py` compares with it where the gate is told the noise, too.)
@@ -69,7 +70,7 @@ NARROW = (("work", 1.0), ("work", 1.05), ("work", 1.10))
 """Played with --more, with a threshold of 1.03 and pairs: stored baselines cannot see so little."""
 
 FIXED = 10
-"""In every tenth suite run the verdict of a fixed 20 rounds is asked for as well."""
+"""In every tenth suite run the verdict of a fixed 20 rounds is asked for as well, and of 20 others."""
 
 PASSED = ("unchanged", "improved")
 
@@ -98,6 +99,8 @@ class Count:
     fixed: int = 0
     """Benchmarks of which the verdict of 20 rounds was asked for; how many had the same, or the opposite."""
     same_as_fixed: int = 0
+    fixed_again: int = 0
+    """Of these, in how many 20 other rounds of the same session had the same."""
     opposite: int = 0
     rounds: int = 0
 
@@ -108,6 +111,7 @@ class Count:
         self.statuses += other.statuses
         self.fixed += other.fixed
         self.same_as_fixed += other.same_as_fixed
+        self.fixed_again += other.fixed_again
         self.opposite += other.opposite
         self.rounds += other.rounds
 
@@ -131,17 +135,19 @@ def play(cell: Cell, traces: Traces, generator: np.random.Generator, *, fixed: b
         policy = Policy(max_slowdown=cell.threshold, comparisons=BENCHMARKS - rejected)
         block = traces.block(own, pipeline)
         if cell.reference == "pairs":
-            verdict, rounds, whole = with_pairs(block, cell, policy, generator, fixed=fixed)
+            verdict, rounds, wholes = with_pairs(block, cell, policy, generator, fixed=fixed)
         else:
             blocks = [traces.block(name, pipeline) for name in others]
-            verdict, rounds, whole = with_baseline(blocks, block, cell, policy, generator, fixed=fixed)
+            verdict, rounds, wholes = with_baseline(blocks, block, cell, policy, generator, fixed=fixed)
         rejected += verdict.status == "regressed"
         count.statuses[verdict.status] += 1
         count.rounds += rounds
-        if whole is not None:
+        if wholes:
+            whole, again = (verdict.status for verdict in wholes)
             count.fixed += 1
-            count.same_as_fixed += verdict.status == whole.status
-            count.opposite += is_opposite(verdict.status, whole.status)
+            count.same_as_fixed += verdict.status == whole
+            count.fixed_again += again == whole
+            count.opposite += is_opposite(verdict.status, whole)
     count.alarmed = int(rejected > 0)
     return count
 
@@ -160,36 +166,45 @@ def with_baseline(
     generator: np.random.Generator,
     *,
     fixed: bool,
-) -> tuple[Verdict, int, Verdict | None]:
-    """The verdict against a stored baseline, its rounds, and the verdict of all 20 rounds."""
+) -> tuple[Verdict, int, list[Verdict]]:
+    """The verdict against a stored baseline, its rounds; if `fixed` those of all 20 rounds, and of others."""
     sessions = (
         ReferenceSession(tuple(drawn(b.rounds, RECORDED_ROUNDS, generator)), probe=b.probe) for b in blocks
     )
     reference = Reference("recorded.json", SUBJECT, tuple(sessions))
-    rounds = [slower(r, cell.slowdown, cell.kind) for r in drawn(own.rounds, policy.looks[-1], generator)]
+
+    def measured() -> list[Round]:
+        return [slower(r, cell.slowdown, cell.kind) for r in drawn(own.rounds, policy.looks[-1], generator)]
+
+    rounds = measured()
     last = next(
         (n for n in policy.looks if settled(rounds[:n], SUBJECT, reference, policy, own.probe)),
         policy.looks[-1],
     )
     once = replace(policy, looks=(policy.looks[-1],))
     verdict = judge(rounds[:last], SUBJECT, reference, policy, probe=own.probe)
-    whole = judge(rounds, SUBJECT, reference, once, probe=own.probe) if fixed else None
-    return verdict, last, whole
+    several = [rounds, measured()] if fixed else []
+    return verdict, last, [judge(one, SUBJECT, reference, once, probe=own.probe) for one in several]
 
 
 def with_pairs(
     own: Block, cell: Cell, policy: Policy, generator: np.random.Generator, *, fixed: bool
-) -> tuple[Verdict, int, Verdict | None]:
-    """The verdict against rounds measured in turn, its rounds, and the verdict of all 20 pairs."""
-    starts = generator.integers(0, len(own.rounds) - 1, policy.looks[-1])
-    swapped = generator.integers(0, 2, policy.looks[-1])
-    then = [own.rounds[s + w] for s, w in zip(starts, swapped, strict=True)]
-    after = [own.rounds[s + 1 - w] for s, w in zip(starts, swapped, strict=True)]
-    now = [slower(r, cell.slowdown, cell.kind) for r in after]
+) -> tuple[Verdict, int, list[Verdict]]:
+    """The verdict against rounds measured in turn, its rounds; if `fixed` those of 20 pairs, and others."""
+
+    def measured() -> tuple[list[Round], list[Round]]:
+        starts = generator.integers(0, len(own.rounds) - 1, policy.looks[-1])
+        swapped = generator.integers(0, 2, policy.looks[-1])
+        then = [own.rounds[s + w] for s, w in zip(starts, swapped, strict=True)]
+        after = [own.rounds[s + 1 - w] for s, w in zip(starts, swapped, strict=True)]
+        return then, [slower(r, cell.slowdown, cell.kind) for r in after]
+
+    then, now = measured()
     last = next((n for n in policy.looks if settled_pairs(then[:n], now[:n], policy)), policy.looks[-1])
     once = replace(policy, looks=(policy.looks[-1],))
-    whole = judge_pairs(then, now, once) if fixed else None
-    return judge_pairs(then[:last], now[:last], policy), last, whole
+    several = [(then, now), measured()] if fixed else []
+    verdict = judge_pairs(then[:last], now[:last], policy)
+    return verdict, last, [judge_pairs(*one, once) for one in several]
 
 
 def drawn(rounds: Sequence[Round], count: int, generator: np.random.Generator) -> list[Round]:
@@ -275,6 +290,7 @@ def line(cell: Cell, count: Count) -> dict[str, object]:
         "inconclusive": f"{share['inconclusive']:.1%}",
         "rounds": f"{count.rounds / total:.1f}",
         "as 20 rounds": f"{count.same_as_fixed / count.fixed:.1%}",
+        "20 again": f"{count.fixed_again / count.fixed:.1%}",
         "opposite": f"{count.opposite / count.fixed:.2%}",
         "Wald": bound,
     }

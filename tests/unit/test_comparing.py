@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pytest_rayperf.comparing import (
-    LATE,
     Chances,
     chances_of_pairs,
     chances_of_sessions,
@@ -111,7 +110,7 @@ class TestStatus:
         assert compare(1 / 1.5).slowdown.high < 1 / edge
 
     def test_improved_is_all_of_it_beyond_the_threshold(self):
-        alpha = nominal_level(POLICY.alpha_for(CPU_PER_ROW.name), POLICY.looks, 20, 0.0, LATE)
+        alpha = nominal_level(POLICY.alpha_for(CPU_PER_ROW.name), POLICY.looks, 20, 0.0)
         at_the_edge = 0
         for cents in range(50, 80):
             then, now = [1.0] * 20, [cents / 100] * 20
@@ -151,7 +150,7 @@ class TestLimits:
     @staticmethod
     def hold(comparison, estimate, metric, n, policy):
         share = estimate.fixed_share
-        alpha = nominal_level(policy.alpha_for(metric.name), policy.looks, n, share, LATE)
+        alpha = nominal_level(policy.alpha_for(metric.name), policy.looks, n, share)
         beta = nominal_level(BETA, policy.looks, n, share)
         worse = estimate if metric.better == "lower" else estimate.inverse
         assert comparison.slowdown == worse.interval(alpha, beta)
@@ -418,7 +417,7 @@ class TestChances:
             last = after_rounds([then] * 9, now, noise, 20)
         share = last.fixed_share
         levels = [
-            nominal_level(alpha, POLICY.looks, 20, share, LATE),
+            nominal_level(alpha, POLICY.looks, 20, share),
             nominal_level(BETA, POLICY.looks, 20, share),
         ]
         limits = last.interval(*levels)
@@ -514,7 +513,7 @@ class TestWaiting:
         assert work.value == pytest.approx(math.log(cpu / machine))
         saved = min(1.0, cpu, cpu / machine)
         whole = whole_of(compare, series)
-        alpha = nominal_level(POLICY.alpha_for(THROUGHPUT.name), POLICY.looks, 7, own.fixed_share, LATE)
+        alpha = nominal_level(POLICY.alpha_for(THROUGHPUT.name), POLICY.looks, 7, own.fixed_share)
         beta = nominal_level(BETA, POLICY.looks, 7, whole.fixed_share)
         found = compare(series, POLICY)
         assert found.slowdown.ratio == pytest.approx(wall / cpu * saved)
@@ -571,7 +570,7 @@ class TestWaiting:
         """By hand: the upper limit of both together, on a machine that is no faster than it was."""
         series = waiting(0.5, cpu, machine)
         whole = whole_of(compare, series)
-        alpha = nominal_level(POLICY.alpha_for(THROUGHPUT.name), POLICY.looks, 20, whole.fixed_share, LATE)
+        alpha = nominal_level(POLICY.alpha_for(THROUGHPUT.name), POLICY.looks, 20, whole.fixed_share)
         edge = 1 / (whole.interval(alpha, alpha).high * max(1.0, machine))
         assert edge > 1
         for factor, status in ((1 - 1e-9, "improved"), (1 + 1e-9, "unchanged")):

@@ -63,7 +63,7 @@ class TestLevel:
     def test_pocock(self):
         """Five equally spaced looks that spend evenly: near Pocock's constant level (0.0158 two-sided)."""
         fractions = [0.2, 0.4, 0.6, 0.8, 1.0]
-        levels = levels_at(fractions, spent(0.025, fractions))
+        levels = levels_at(fractions, spent(0.025, fractions, power=1.0))
         assert levels[0] == pytest.approx(0.005)
         assert all(0.004 < level < 0.012 for level in levels)
 

@@ -68,7 +68,7 @@ class TestStatuses:
     )
     def test_throughput_alone(self, throughput, status):
         rounds = make_rounds(throughput, None, 20)
-        verdict = judge(rounds, SUBJECT, make_reference(*[make_rounds(40, None)] * 8), POLICY)
+        verdict = judge(rounds, SUBJECT, make_reference(*[make_rounds(40, None)] * 6), POLICY)
         assert (verdict.status, verdict.metric) == (status, "throughput")
         assert verdict.ratio == pytest.approx(throughput / 40)  # in the metric's own direction
 
