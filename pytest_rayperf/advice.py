@@ -286,20 +286,28 @@ def plural(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
+def default_object_store(memory: int) -> int:
+    """Bytes that Ray takes for the object store by itself: 30 % of the memory, at most 200 GB.
+
+    (ray/_private/ray_constants.py, DEFAULT_OBJECT_STORE_MEMORY_PROPORTION and _MAX_MEMORY_BYTES.)
+    """
+    return min(int(memory * 0.3), 200 * 10**9)
+
+
 # --- from a report
 
 
 def situation_of(report: Mapping[str, Any], row_bytes: int | None = None) -> Situation | None:
     """The machine and data that a JSON report was made with; None if it names no images or no machine.
 
-    A report doesn't tell how Ray divided the memory: Ray's default is taken, 30 % of it for the object store,
-    at most 200 GB (ray/_private/ray_constants.py). `row_bytes` are those of a decoded row.
+    A report doesn't tell how Ray divided the memory: Ray's default is taken. `row_bytes` are those of a
+    decoded row.
     """
     environment, data = report.get("environment") or {}, report.get("data") or {}
     cpus, memory, rows = environment.get("cores"), environment.get("memory_bytes"), data.get("images")
     if not cpus or not memory or not rows:
         return None
-    store = min(int(memory * 0.3), 200 * 10**9)
+    store = default_object_store(memory)
     return Situation(
         cpus=cpus,
         object_store_bytes=store,

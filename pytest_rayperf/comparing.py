@@ -15,7 +15,7 @@ The smallest detectable slowdown (`mde`) is the limit that is missed with 10 %: 
 is above T nothing is called unchanged.
 
 What each look may spend of these chances is in `sequential.py`: more at later looks. What is said after few
-rounds rests on what is believed of the noise, and the last look shall say what it would say alone.
+rounds rests on what is believed of the noise, and the last look shall say nearly what it would say alone.
 """
 
 from __future__ import annotations

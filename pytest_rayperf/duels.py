@@ -174,7 +174,8 @@ def _ratio(metric: str, pairs: Pairs, alpha: float) -> Interval | None:
 
 def _strict(metric: str, pairs: Pairs, policy: Policy) -> Interval | None:
     total = policy.alpha / max(1, policy.comparisons)
-    return _ratio(metric, pairs, nominal_level(total, policy.looks, len(pairs), fixed_share=0.0))
+    # Evenly: a floor is judged once, after as many pairs as the baseline's verdict took, or a test asked for.
+    return _ratio(metric, pairs, nominal_level(total, policy.looks, len(pairs), fixed_share=0.0, power=1.0))
 
 
 def _status(metric: str, ratio: Interval, floor: float | None, strict: Interval) -> tuple[DuelStatus, str]:

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_rayperf.results import Lap, Probe
+from pytest_rayperf.advice import default_object_store
+from pytest_rayperf.results import Lap
 
 Mark = Literal["ok", "warning", "unfit"]
 
@@ -23,12 +24,9 @@ LOWEST_RAY = (2, 51)
 FEW_SESSIONS = 3
 """With fewer the difference between sessions is believed rather than known."""
 
-STORE_SHARE = 0.3
-"""Of the memory: Ray's object store (2.60, ray/_private/ray_constants.py:
-DEFAULT_OBJECT_STORE_MEMORY_PROPORTION)."""
-
-STORE_CAP = 200 * 10**9
-"""Bytes that it is at the most (DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES)."""
+LARGE_STORE = 10**10
+"""Bytes of an object store that Ray does not put on a disk: it takes less memory then (Ray 2.60,
+ray/_private/ray_constants.py: REQUIRE_SHM_SIZE_THRESHOLD)."""
 
 FULL_DISK = 0.95
 """Share of the disk beyond which Ray creates and spills no objects (local_fs_capacity_threshold)."""
@@ -68,10 +66,11 @@ class Facts:
         seconds: how long the machine was watched.
         others_cpu_share: of the CPUs' time, used by other processes, 0 to 1; None where it was not measured.
         steal_share: of the same, taken by the hypervisor.
-        disturbed: why a round would have been disturbed meanwhile, a sentence each.
+        disturbed: why a round would have been disturbed meanwhile, a sentence each. All GPUs count: which
+            of them a pipeline will use is not known.
         unseen: what could not be seen, and why.
         laps: of the fixed work, one after the other.
-        memory_bytes: what this process may use.
+        memory_bytes: what this process may use, and is free.
         shared_memory: /dev/shm; None where the system has none.
         scratch: where Ray keeps its session, and spills to; None where that cannot be looked at.
         governors: how the kernel sets the CPUs' clock; empty where it does not say.
@@ -117,10 +116,18 @@ def is_fit(checks: list[Check]) -> bool:
 
 
 def variation(laps: tuple[Lap, ...]) -> float | None:
-    """Standard deviation of the log of the fixed work's CPU seconds; None where fewer than two were timed."""
-    unit = Probe(1.0, 1.0, 1.0, 1.0)
-    logs = [log for lap in laps if (log := Probe.around(lap, lap).log_slower(unit)) is not None]
-    return statistics.stdev(logs) if len(logs) > 1 else None
+    """Standard deviation of the log of the fixed work's CPU seconds; None where not all were timed, or one.
+
+    As `results.Probe` has it: of computing and memory half each, where both were timed.
+    """
+    computing = [lap.compute_s for lap in laps]
+    memory = [lap.memory_s or 0.0 for lap in laps]
+    if len(laps) < 2 or min(computing) <= 0:
+        return None
+    logs = [math.log(seconds) for seconds in computing]
+    if min(memory) > 0:
+        logs = [(log + math.log(seconds)) / 2 for log, seconds in zip(logs, memory, strict=True)]
+    return statistics.stdev(logs)
 
 
 def _software(facts: Facts) -> Check:
@@ -140,19 +147,23 @@ def _others(facts: Facts) -> Check:
             name,
             "unfit",
             "; ".join(facts.disturbed),
-            "stop what else runs here: such rounds are measured again, and then inconclusive",
+            "stop what else runs here, or measure elsewhere: rounds like that are measured again, and where "
+            "that does not help their benchmark is inconclusive",
         )
     shares = [
         f"{100 * share:.1f} % of the CPU {what}"
         for share, what in ((facts.others_cpu_share, "used by others"), (facts.steal_share, "stolen"))
         if share is not None
     ]
-    return Check(name, "ok", f"{', '.join(shares) or 'nothing was seen'}, in {facts.seconds:.0f} s")
+    found = f"{', '.join(shares)}, in {facts.seconds:.0f} s"
+    return (
+        Check(name, "ok", found) if shares else Check(name, "warning", "not measured", "see what is not seen")
+    )
 
 
 def _unseen(facts: Facts) -> Iterator[Check]:
     for what in facts.unseen:
-        yield Check("not seen", "warning", what, "rounds that this disturbs are not told from others")
+        yield Check("not seen", "warning", what, "keep it quiet yourself: rounds that it disturbs count")
 
 
 def _speed(facts: Facts, max_slowdown: float) -> Check:
@@ -171,7 +182,7 @@ def _speed(facts: Facts, max_slowdown: float) -> Check:
         name,
         "unfit" if scatter > threshold else "warning",
         f"{found}, where a slowdown of {max_slowdown:g}x shall be found",
-        "use a machine of your own, raise --rayperf-max-slowdown, or compare in pairs (--rayperf-against)",
+        "measure on a machine that is not shared, or raise --rayperf-max-slowdown",
     )
 
 
@@ -190,13 +201,15 @@ def _shared_memory(facts: Facts) -> Iterator[Check]:
     disk = facts.shared_memory
     if disk is None:
         return
-    wanted = min(STORE_SHARE * facts.memory_bytes, STORE_CAP)
+    wanted = default_object_store(facts.memory_bytes)
     found = f"{_gib(disk.free_bytes)} free in {disk.path}, for an object store of {_gib(wanted)}"
+    remedy = f"make it larger (docker run --shm-size={math.ceil(1.1 * wanted / 1024**3)}g)"
     if disk.free_bytes >= wanted:
         yield Check("shared memory", "ok", found)
+    elif disk.free_bytes >= LARGE_STORE:
+        yield Check("shared memory", "warning", f"{found}: Ray takes less", remedy)
     else:
-        remedy = f"make it larger (docker run --shm-size={math.ceil(1.1 * wanted / 1024**3)}g)"
-        yield Check("shared memory", "unfit", f"{found}: Ray takes less, or the disk, which is slow", remedy)
+        yield Check("shared memory", "unfit", f"{found}: Ray takes the disk for it, which is slow", remedy)
 
 
 def _scratch(facts: Facts) -> Iterator[Check]:
@@ -217,7 +230,7 @@ def _scratch(facts: Facts) -> Iterator[Check]:
 def _baselines(facts: Facts) -> Iterator[Check]:
     name, record = "baselines", "pytest --rayperf --rayperf-update-baselines"
     for problem in facts.broken:
-        yield Check(name, "unfit", problem, "until then the gate ends with a usage error")
+        yield Check(name, "unfit", problem, "mend it: a run that meets it ends with a usage error")
     if facts.sessions:
         few = sorted(slug for slug, count in facts.sessions.items() if count < FEW_SESSIONS)
         found = f"{len(facts.sessions)} of this environment"

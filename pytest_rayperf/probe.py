@@ -5,8 +5,8 @@ is the same everywhere and always, so that its time tells of the machine alone. 
 one thread, while no round does.
 
 There are two kinds of work, for neighbours take two things away: the time of a core (decoding and resizing
-a photograph, and arithmetic: the caches hold that), and the memory that all cores share (arrays of the size
-of a batch's activations, which they do not hold). A pipeline feels both, and so does their mean
+a photograph, and arithmetic: a core's own caches hold that), and what all cores share, the last cache and the
+memory (arrays of the size of a batch's activations). A pipeline feels both, and so does their mean
 (`results.Probe`).
 """
 

@@ -29,8 +29,8 @@ ANCHOR_PART = 0.2
 one. Creep is slow, and has many runs to be seen in."""
 
 LIKELY = 0.02
-"""Measuring goes on while a verdict with the rounds that are left is at least as likely as this. With 0.1 a
-tenth of what 20 rounds find of 1.20x was given up (benchmarks/gate/README.md)."""
+"""Measuring goes on while a verdict with the rounds that are left is at least as likely as this: where it is
+not, a single look at all 20 rounds has none either (benchmarks/gate/README.md)."""
 
 EVEN = 0.5
 """The chance of an alarm from which on an untimed benchmark has more rounds than its one."""

@@ -289,7 +289,7 @@ class Lap:
     """CPU seconds of one lap of fixed work (`probe.py`).
 
     Attributes:
-        compute_s: of decoding and arithmetic, whose data the caches hold.
+        compute_s: of decoding and arithmetic, whose data a core's own caches hold.
         memory_s: of reading and writing more than they hold; None where that was not measured.
     """
 
@@ -332,7 +332,7 @@ class Probe:
         """The log of how many times as slow the machine is as it was `then`; None where that isn't known.
 
         It is that of computing, and where both know how fast memory was the mean of both: a model's
-        activations and decoded images do not fit into the caches, so that a pipeline feels both.
+        activations do not fit into a core's own caches, so that a pipeline feels both.
         """
         computing = _log_ratio(self.seconds, then.seconds)
         memory = _log_ratio(self.memory_seconds, then.memory_seconds)

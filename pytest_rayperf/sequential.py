@@ -28,8 +28,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 LATE = 2.0
-"""The power. What it does to errors and rounds: benchmarks/gate/README.md. With 3, what is found where the
-noise is known takes more than 1.5 times the rounds of Wald's test (known_noise.py)."""
+"""The power. What it does to errors and rounds: benchmarks/gate/README.md."""
 
 _STEPS = 40
 """Shares of F in F + R are rounded to this grid, so that levels can be kept. Between two neighbours a level

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_rayperf.commands.arguments import a_slowdown, number_within
 from pytest_rayperf.commands.outcome import UNFIT, Outcome
 from pytest_rayperf.commands.showing import FORMATS, as_json, table
+from pytest_rayperf.errors import ConfigurationError
 from pytest_rayperf.fitness import Disk, Facts, checks_of, is_fit
+from pytest_rayperf.policy import Policy
 from pytest_rayperf.reports import safe
+from pytest_rayperf.results import Lap
 from pytest_rayperf.stored import files_in, read_all
+
+if TYPE_CHECKING:
+    from pytest_rayperf.monitors.disturbance_limits import Reading
 
 CPUS = Path("/sys/devices/system/cpu")
 
@@ -59,8 +65,8 @@ def add(commands: Any) -> None:
         "--max-slowdown",
         metavar="X",
         type=a_slowdown,
-        default=1.1,
-        help="the slowdown that the gate shall find; default: %(default)g",
+        default=Policy.max_slowdown,
+        help="your gate's --rayperf-max-slowdown; default: %(default)g",
     )
     parser.add_argument(
         "--baselines", metavar="DIR", type=Path, default=Path("baselines"), help="default: %(default)s"
@@ -89,7 +95,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
     said = f"not fit to measure on ({counts['unfit']} unfit)" if not fit else "fit to measure on"
     if counts["warning"]:
         said += f", {counts['warning']} warning{'s' if counts['warning'] > 1 else ''}"
-    to_do = "".join(f"- {safe.visible(remedy)}\n" for remedy in dict.fromkeys(remedies))
+    make_safe = safe.markdown if arguments.format == "markdown" else safe.visible
+    to_do = "".join(f"- {make_safe(remedy)}\n" for remedy in dict.fromkeys(remedies))
     return Outcome(f"{listed}\n\n{said}\n{to_do}", status)
 
 
@@ -105,28 +112,31 @@ def look_at(seconds: float, baselines: Path, environment: str, memory_bytes: int
     Raises:
         ConfigurationError: `baselines` is no folder, or cannot be read.
     """
+    import psutil
+
+    from pytest_rayperf.environment import usable_cores
     from pytest_rayperf.monitors.disturbance import watch_disturbances
     from pytest_rayperf.probe import probe
     from pytest_rayperf.software import software_versions
 
     sessions, broken, elsewhere = _recorded(baselines, environment)
-    monitor = watch_disturbances(None)
-    laps = []
+    monitor = watch_disturbances(None, quota=usable_cores())
+    laps: list[Lap] = []
     with monitor, _said_on_stderr(f"looking at this machine for {seconds:g} s"):
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while len(laps) < 2 or time.monotonic() < end:
             laps.append(probe())
     summary = monitor.summary()
     return Facts(
         seconds=seconds,
         others_cpu_share=summary["others_cpu_share"],
         steal_share=summary["steal_share"],
-        disturbed=monitor.reasons(),
+        disturbed=disturbed_by(monitor.reading),
         unseen=monitor.unseen(),
         laps=tuple(laps),
-        memory_bytes=memory_bytes,
+        memory_bytes=min(memory_bytes, int(psutil.virtual_memory().available)),
         shared_memory=_disk(Path("/dev/shm")) if sys.platform == "linux" else None,
-        scratch=_disk(Path(tempfile.gettempdir())),
+        scratch=_disk(ray_folder(os.environ)),
         governors=governors_in(CPUS),
         ray=software_versions()["ray"],
         sessions=sessions,
@@ -135,16 +145,39 @@ def look_at(seconds: float, baselines: Path, environment: str, memory_bytes: int
     )
 
 
+def disturbed_by(reading: Reading | None) -> tuple[str, ...]:
+    """Why a round would have been disturbed, on whichever GPU: none is used while this looks."""
+    from pytest_rayperf.monitors.disturbance_limits import reasons_of
+
+    if reading is None:
+        return ()
+    return reasons_of(replace(reading, gpus=tuple(replace(gpu, used=None) for gpu in reading.gpus)))
+
+
+def ray_folder(environ: Mapping[str, str]) -> Path:
+    """Where Ray keeps its sessions and spills to (2.60, ray._common.utils.get_default_system_temp_dir)."""
+    own = environ.get("RAY_TMPDIR") or (environ.get("TMPDIR") if sys.platform == "linux" else None)
+    return Path(own or "/tmp")
+
+
 def governors_in(cpus: Path) -> tuple[str, ...]:
     """The CPUs' governors, each once; none where the kernel does not set the clock (a virtual machine)."""
-    files = cpus.glob("cpu[0-9]*/cpufreq/scaling_governor")
-    return tuple(sorted({file.read_text(encoding="ascii", errors="replace").strip() for file in files}))
+    found = set()
+    for file in cpus.glob("cpu[0-9]*/cpufreq/scaling_governor"):
+        try:
+            found.add(file.read_text(encoding="ascii", errors="replace").strip())
+        except OSError:
+            continue  # a CPU that was switched off; or the container does not show it
+    return tuple(sorted(found))
 
 
 def _recorded(folder: Path, environment: str) -> tuple[dict[str, int], tuple[str, ...], tuple[str, ...]]:
     """This environment's baselines with their sessions, those that are broken, and who else has some."""
-    if not folder.exists():
-        return {}, (), ()  # before the first recording
+    try:
+        if not folder.exists():
+            return {}, (), ()  # before the first recording
+    except OSError as error:
+        raise ConfigurationError(f"--baselines: {folder}: cannot be looked at ({error.strerror})") from None
     files = files_in(folder)
     elsewhere = sorted({path.parent.name for path in files} - {environment})
     stored, broken = read_all(path for path in files if path.parent.name == environment)
@@ -155,7 +188,7 @@ def _disk(path: Path) -> Disk | None:
     try:
         usage = shutil.disk_usage(path)
     except OSError:
-        return None  # there is none
+        return None  # there is none, or it may not be looked at
     return Disk(str(path), usage.total, usage.free)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from builders import ENVIRONMENT, make_session
@@ -16,6 +18,9 @@ from pytest_rayperf.cli import main
 from pytest_rayperf.commands import check
 from pytest_rayperf.commands.outcome import INTERRUPTED, UNFIT, USAGE_ERROR
 from pytest_rayperf.fitness import Disk, Facts
+from pytest_rayperf.monitors.disturbance import watch_disturbances
+from pytest_rayperf.monitors.disturbance_limits import Reading
+from pytest_rayperf.monitors.gpu_load import GpuReading
 from pytest_rayperf.results import Lap
 
 
@@ -74,7 +79,7 @@ class TestTold:
         assert status == 0
         assert out.endswith(
             "\nfit to measure on, 2 warnings\n"
-            "- not seen: rounds that this disturbs are not told from others\n"
+            "- not seen: keep it quiet yourself: rounds that it disturbs count\n"
             "- baselines: record them: pytest --rayperf --rayperf-update-baselines\n"
         )
 
@@ -102,10 +107,13 @@ class TestTold:
         }
 
     def test_markdown_is_harmless(self, sees, capsys):
-        sees(replace(FINE, broken=("<script>|\n",)))
+        full = Disk("/tmp/<b>", 100, 0)
+        sees(replace(FINE, broken=("<script>|\n",), scratch=full))
         _, out, _ = said(capsys, "--format", "markdown")
         assert "<script>" not in out
+        assert "<b>" not in out
         assert "| Ray " in out
+        assert " free some of /tmp/&#60;b&#62;\n" in out
 
     def test_for_which_threshold(self, sees, capsys):
         sees(replace(FINE, laps=tuple(Lap(0.002 * f) for f in (0.94, 1.0, 1.06))))
@@ -133,17 +141,63 @@ class TestLookedAt:
 
     def test_the_whole(self, folder):
         facts = self.facts(folder, 1.2)
-        assert len(facts.laps) >= 1
+        assert len(facts.laps) >= 2
         assert all(lap.compute_s > 0 for lap in facts.laps)
-        assert facts.scratch.total_bytes > 0
         assert facts.ray is not None
-        assert (facts.seconds, facts.memory_bytes) == (1.2, 8)
+        assert (facts.seconds, facts.memory_bytes) == (1.2, 8)  # what is free is more
         if sys.platform == "linux":
             assert facts.shared_memory.path == "/dev/shm"
 
     @pytest.fixture
     def quick(self, monkeypatch):
         monkeypatch.setattr("pytest_rayperf.probe.probe", lambda: Lap(0.002))
+
+    @pytest.mark.usefixtures("quick")
+    def test_memory_that_others_have_is_not_counted(self, folder, monkeypatch):
+        monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=5, total=10))
+        assert self.facts(folder).memory_bytes == 5
+
+    @pytest.mark.usefixtures("quick")
+    def test_a_slow_machine_is_timed_twice_at_least(self, folder):
+        assert len(self.facts(folder, 0.0).laps) == 2
+
+    @pytest.mark.usefixtures("quick")
+    def test_a_container_that_is_granted_a_part_of_the_cpus(self, folder, monkeypatch):
+        """What others use of the rest is none of its business, and cannot be seen."""
+        asked = []
+
+        def watch(address, *, quota):
+            asked.append((address, quota))
+            return watch_disturbances(address, quota=quota)
+
+        monkeypatch.setattr("pytest_rayperf.environment.usable_cores", lambda: 3)
+        monkeypatch.setattr("pytest_rayperf.monitors.disturbance.watch_disturbances", watch)
+        self.facts(folder)
+        assert asked == [(None, 3)]
+
+    def test_what_disturbs_any_gpu(self):
+        """Its own process uses none, and a pipeline may use each."""
+        hot = GpuReading(0, samples=10, throttled=10, slowed={"thermal": 10}, used=False)
+        taken = GpuReading(1, samples=10, foreign=(4242,), used=False)
+        (one, other) = check.disturbed_by(Reading(gpus=(hot, taken)))
+        assert one.startswith("GPU 0 was throttled: thermal")
+        assert other == "a process of others (pid 4242) was on GPU 1"
+        assert check.disturbed_by(Reading()) == check.disturbed_by(None) == ()
+
+    @pytest.mark.parametrize(
+        ("platform", "environ", "folder"),
+        [
+            ("linux", {}, "/tmp"),
+            ("linux", {"TMPDIR": "/data"}, "/data"),
+            ("linux", {"RAY_TMPDIR": "/ray", "TMPDIR": "/data"}, "/ray"),
+            ("linux", {"TEMP": "/data"}, "/tmp"),
+            ("darwin", {"TMPDIR": "/var/folders"}, "/tmp"),
+            ("darwin", {"RAY_TMPDIR": "/ray"}, "/ray"),
+        ],
+    )
+    def test_the_folder_that_ray_takes(self, monkeypatch, platform, environ, folder):
+        monkeypatch.setattr(sys, "platform", platform)
+        assert check.ray_folder(environ) == Path(folder)
 
     @pytest.mark.usefixtures("quick")
     def test_baselines(self, folder):
@@ -162,11 +216,23 @@ class TestLookedAt:
         facts = self.facts(folder)
         assert (facts.sessions, facts.broken, facts.elsewhere) == ({}, (), ())
 
+    @pytest.fixture
+    def blind(self, monkeypatch):
+        """Looking would be an error."""
+        monkeypatch.setattr("pytest_rayperf.probe.probe", None)
+
+    @pytest.mark.usefixtures("blind")
     def test_a_file_for_a_folder_is_an_error_before_it_looks(self, folder, capsys):
         folder.write_text("")
         status, out, err = said(capsys)
         assert (status, out) == (USAGE_ERROR, "")
         assert "baselines: is a file, not a folder of baselines" in err
+
+    @pytest.mark.usefixtures("blind")
+    def test_so_is_a_folder_that_cannot_be(self, capsys):
+        status, out, err = said(capsys, "--baselines", "a" * 300)
+        assert (status, out) == (USAGE_ERROR, "")
+        assert err.endswith(": cannot be looked at (File name too long)\n")
 
     def test_governors(self, tmp_path):
         assert check.governors_in(tmp_path) == ()
@@ -174,13 +240,13 @@ class TestLookedAt:
             path = tmp_path / f"cpu{index}" / "cpufreq" / "scaling_governor"
             path.parent.mkdir(parents=True)
             path.write_text(f"{governor}\n")
+        (tmp_path / "cpu3" / "cpufreq" / "scaling_governor").mkdir(parents=True)  # cannot be read
         assert check.governors_in(tmp_path) == ("performance", "powersave")
 
-    def test_a_file_system_that_is_not_there(self, tmp_path):
+    def test_a_file_system(self, tmp_path, monkeypatch):
         assert check._disk(tmp_path / "none") is None
-        assert check._disk(tmp_path) == Disk(
-            str(tmp_path), *(check.shutil.disk_usage(tmp_path)[i] for i in (0, 2))
-        )
+        monkeypatch.setattr(check.shutil, "disk_usage", lambda path: SimpleNamespace(total=9, used=5, free=3))
+        assert check._disk(tmp_path) == Disk(str(tmp_path), 9, 3)
 
 
 class TestProgress:

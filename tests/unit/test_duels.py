@@ -102,6 +102,11 @@ class TestFloors:
         assert result.ratio.ratio < 5.0 < result.ratio.high
         assert result.status == "effect"
 
+    @pytest.mark.parametrize(("floor", "status"), [(1.8, "effect"), (1.9, "below-floor")])
+    def test_three_pairs_have_their_even_share_of_the_error(self, floor, status):
+        """They may be all that a test asks for, and the error is not saved for looks that never come."""
+        assert duel(pairs(40, 60, 3), floor=floor).status == status
+
     def test_reversed_below_its_floor(self):
         assert duel(pairs(100, 10), floor=1.5).status == "below-floor"
 

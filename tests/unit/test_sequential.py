@@ -77,6 +77,10 @@ class TestLevel:
     def test_no_look_has_more_than_all_of_it(self, total, share, rounds):
         assert 0 < nominal_level(total, LOOKS, rounds, share) <= total * (1 + 1e-9)
 
+    def test_by_default_it_is_spent_by_the_square_of_the_information(self):
+        assert nominal_level(0.01, LOOKS, 3, 0.0) == pytest.approx(0.01 * (3 / 20) ** 2)
+        assert spent(0.01, [0.5, 1.0]) == pytest.approx([0.0025, 0.0075])
+
     def test_what_is_spent_late_leaves_the_last_look_more_and_the_first_less(self):
         evenly, late = ([nominal_level(0.01, LOOKS, n, 0.0, power) for n in (3, 20)] for power in (1.0, 2.0))
         assert late[0] == pytest.approx(0.01 * (3 / 20) ** 2)

@@ -67,6 +67,7 @@ class TestStatuses:
         ("throughput", "status"), [(15, "regressed"), (40, "inconclusive"), (110, "improved")]
     )
     def test_throughput_alone(self, throughput, status):
+        """Of sessions without CPU times or a probe less is certain: six of them clear nothing."""
         rounds = make_rounds(throughput, None, 20)
         verdict = judge(rounds, SUBJECT, make_reference(*[make_rounds(40, None)] * 6), POLICY)
         assert (verdict.status, verdict.metric) == (status, "throughput")
