@@ -6,12 +6,14 @@ and estimates after n = 1, 2, ... have the covariances of Brownian motion looked
 information (Jennison and Turnbull, "Group Sequential Methods", 2000, ch. 3.1; the common part F does not
 break that: cov(estimate_m, estimate_n) = F + R / max(m, n), the variance of the later one).
 
-The error is spent by a function of Lan and DeMets (1983, doi:10.1093/biomet/70.3.659), a power of the
-information fraction t (Kim and DeMets 1987, doi:10.1093/biomet/74.1.149): up to the look at t, the part
-t**power of the error. So where rounds say little more than the first look did (F is large), nearly all is
-spent there, and where each round counts it is dealt to all of them: evenly with power 1, more of it to the
-later ones with a higher power. The last look is then the more like one that comes alone, and the first ones,
-of few rounds, whose scatter is least known, must show more.
+The error is spent by a function of Lan and DeMets (1983, doi:10.1093/biomet/70.3.659), a power of the time t
+(Kim and DeMets 1987, doi:10.1093/biomet/74.1.149): up to the look at t, the part t**power of the error. The
+time is the mean of two, the share of the information and that of the rounds. (Which time is a matter of
+choice: Lan and DeMets 1989, doi:10.1002/sim.4780081003.) Where each round counts they are the same. Where
+rounds say little more than the first look did (F is large) information alone would spend nearly all at once,
+and the last look would say less than one that comes alone; rounds alone would leave next to nothing to a run
+that has time for three. (All looks are much like one then, and share most of their errors.) With a power
+above 1 the first looks, of few rounds, whose scatter is least known, must show more.
 
 The levels are for known variances. They are used as quantiles of Student's t where variances are estimated,
 the "significance level approach" of Jennison and Turnbull, ch. 4.4.
@@ -19,23 +21,28 @@ the "significance level approach" of Jennison and Turnbull, ch. 4.4.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
+from scipy import optimize, special
 
 LATE = 2.0
 """The power. What it does to errors and rounds: benchmarks/gate/README.md."""
 
 _STEPS = 40
-"""Shares of F in F + R are rounded to this grid, so that levels can be kept. Between two neighbours a level
-differs by 3 % at the most, and the sum over looks stays what it was."""
+"""Shares of F in F + R are rounded down to this grid, so that levels can be kept: looks are then taken to be
+a little less alike than they are, which errs on the safe side."""
 
-_NODES = 96
-"""Of the Gauss-Legendre rule below each boundary."""
+_CLOSEST = 4e-4
+"""Information fractions that are closer are taken to be so far apart: looks that are less alike than these,
+which errs on the safe side, and a step of 0.02 standard deviations, two cells of the grid."""
+
+_CELL = 0.01
+"""Of the grid on which the density is kept, in standard deviations of the last look."""
 
 _LOWEST = -7.0
 """Standard deviations below which the density (1e-12 of its mass) is left out."""
@@ -55,12 +62,12 @@ def nominal_level(
         power: how late it is spent, 1 or more.
     """
     index = min(bisect_left(looks, rounds), len(looks) - 1)
-    return _levels(total, looks, round(fixed_share * _STEPS), power)[index]
+    return _levels(total, looks, int(fixed_share * _STEPS), power)[index]
 
 
-def spent(total: float, fractions: Sequence[float], power: float = LATE) -> list[float]:
-    """How much of `total` each look spends, by its information fraction (ascending, the last one 1)."""
-    parts = [fraction**power for fraction in fractions]
+def spent(total: float, times: Sequence[float], power: float = LATE) -> list[float]:
+    """How much of `total` each look spends, by its time (ascending, the last one 1)."""
+    parts = [time**power for time in times]
     return [total * (now - before) for before, now in zip((0.0, *parts), parts, strict=False)]
 
 
@@ -69,66 +76,62 @@ def _levels(total: float, looks: tuple[int, ...], step: int, power: float) -> tu
     share = step / _STEPS
     variances = [share + (1 - share) / look for look in looks]
     fractions = [variances[-1] / variance for variance in variances]
-    return tuple(levels_at(fractions, spent(total, fractions, power)))
+    times = [(fraction + look / looks[-1]) / 2 for fraction, look in zip(fractions, looks, strict=True)]
+    return tuple(levels_at(fractions, spent(total, times, power)))
 
 
 def levels_at(fractions: Sequence[float], spending: Sequence[float]) -> list[float]:
     """Nominal one-sided level of each look, for what it may spend.
 
     The density of the paths that have crossed no boundary yet is carried from look to look by numerical
-    integration (Armitage, McPherson and Rowe 1969, doi:10.2307/2343787).
+    integration (Armitage, McPherson and Rowe 1969, doi:10.2307/2343787), on an even grid.
 
     Args:
-        fractions: information fractions, ascending, above 0 and at most 1. Equal ones are one look.
-        spending: the chance that a path without drift crosses first at this look.
+        fractions: information fractions, ascending, above 0, the last one 1.
+        spending: the chance that a path without drift crosses first at this look, 0 or above.
     """
+    highest = max(-float(special.ndtri(max(min(spending), 1e-300))), 0.0) + 1
+    points = np.arange(_LOWEST, highest, _CELL)
     levels: list[float] = []
-    points = weights = np.empty(0)  # B(t) below all boundaries: where, and the mass there
+    weights = np.empty(0)  # the mass at each point of B(t), of the paths below all boundaries
     before = 0.0
-    for fraction, chance in zip(fractions, spending, strict=True):
-        step = fraction - before
-        if step <= 1e-9:  # no new information: nothing to cross, and the last level goes on
-            levels.append(levels[-1] if levels else chance)
-            continue
-        if before == 0.0:
-            boundary = float(-special.ndtri(chance)) * np.sqrt(fraction)
+    for fraction, chance in zip(_apart(fractions), spending, strict=True):
+        sd = math.sqrt(fraction - before)
+        if weights.size:
+            boundary = _boundary(points, weights, sd, chance)
+            weights = _stepped(weights, sd)
         else:
-            boundary = _boundary(points, weights, np.sqrt(step), chance)
-        levels.append(float(special.ndtr(-boundary / np.sqrt(fraction))))
-        points, weights = _below(boundary, points, weights, fraction, step)
+            boundary = -float(special.ndtri(chance)) * sd
+            weights = np.exp(-0.5 * (points / sd) ** 2) * _CELL / (sd * math.sqrt(2 * math.pi))
+        levels.append(float(special.ndtr(-boundary / math.sqrt(fraction))))
+        # Of the cell that the boundary is in, the part below it.
+        weights = weights * np.clip((boundary - points) / _CELL + 0.5, 0, 1)
         before = fraction
     return levels
 
 
+def _apart(fractions: Sequence[float]) -> list[float]:
+    gap = min(_CLOSEST, 0.5 / len(fractions))
+    apart = list(fractions)
+    for index in range(len(apart) - 2, -1, -1):
+        apart[index] = min(apart[index], apart[index + 1] - gap)
+    return apart
+
+
+def _stepped(weights: NDArray[np.float64], sd: float) -> NDArray[np.float64]:
+    """The masses after a normal step with this standard deviation, from cell to cell."""
+    reach = math.ceil(9 * sd / _CELL)
+    edges = (np.arange(-reach, reach + 2) - 0.5) * _CELL / sd
+    return np.convolve(weights, np.diff(special.ndtr(edges)))[reach : reach + weights.size]
+
+
 def _boundary(points: NDArray[np.float64], weights: NDArray[np.float64], sd: float, chance: float) -> float:
     """Where the paths from `points` cross with the probability `chance`, one step of `sd` later."""
-    low, high = float(points[0]) - 9 * sd, float(points[-1]) + 9 * sd
-    for _ in range(60):
-        middle = (low + high) / 2
-        if float(weights @ special.ndtr((points - middle) / sd)) > chance:
-            low = middle
-        else:
-            high = middle
-    return high
 
+    if chance <= 0:
+        return math.inf
 
-def _below(
-    boundary: float, points: NDArray[np.float64], weights: NDArray[np.float64], fraction: float, step: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The paths below `boundary` after a step: nodes of a quadrature, and their masses."""
-    nodes, rule = _legendre()
-    low = _LOWEST * np.sqrt(fraction)
-    half = (boundary - low) / 2
-    where = low + half * (nodes + 1)
-    if points.size:
-        kernel = np.exp(-0.5 * ((where[:, None] - points[None, :]) / np.sqrt(step)) ** 2)
-        density = kernel @ weights / np.sqrt(2 * np.pi * step)
-    else:
-        density = np.exp(-0.5 * where**2 / fraction) / np.sqrt(2 * np.pi * fraction)
-    return where, density * rule * half
+    def too_many(where: float) -> float:
+        return float(weights @ special.ndtr((points - where) / sd)) - chance
 
-
-@lru_cache(maxsize=1)
-def _legendre() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    nodes, rule = np.polynomial.legendre.leggauss(_NODES)
-    return nodes, rule
+    return float(optimize.brentq(too_many, points[0] - 9 * sd, points[-1] + 9 * sd, xtol=1e-10, rtol=1e-12))
