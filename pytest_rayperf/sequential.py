@@ -128,9 +128,6 @@ def _stepped(weights: NDArray[np.float64], sd: float) -> NDArray[np.float64]:
 def _boundary(points: NDArray[np.float64], weights: NDArray[np.float64], sd: float, chance: float) -> float:
     """Where the paths from `points` cross with the probability `chance`, one step of `sd` later."""
 
-    if chance <= 0:
-        return math.inf
-
     def too_many(where: float) -> float:
         return float(weights @ special.ndtr((points - where) / sd)) - chance
 

@@ -38,7 +38,6 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
     for item in items[::40]:  # so that not each fork has to import what they import
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
     sequential._levels.cache_clear()
-    sequential._legendre.cache_clear()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for mutant in mutants():
         if mutant in results:

@@ -5,6 +5,9 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+# Imported before any run: pytester forgets what a run imports, and another copy would be patched.
+from pytest_rayperf import history
+
 PAIR = """
     import pytest
 
@@ -162,7 +165,7 @@ class TestHistory:
 
     def test_nobody_looks_where_no_report_has_it(self, project, monkeypatch):
         project.tests()
-        monkeypatch.setattr("pytest_rayperf.history.read_history", None)
+        monkeypatch.setattr(history, "read_history", None)
         assert project.measure("--rayperf-markdown=run.md").ret == 0
 
     def test_an_interrupt_costs_the_history_and_no_report(self, project, monkeypatch):
@@ -170,7 +173,7 @@ class TestHistory:
             raise KeyboardInterrupt
 
         project.tests()
-        monkeypatch.setattr("pytest_rayperf.history.read_history", interrupted)
+        monkeypatch.setattr(history, "read_history", interrupted)
         result, report = project.report()
         assert result.ret == 0
         assert report["benchmarks"][0]["history"] is None
