@@ -131,4 +131,4 @@ def _boundary(points: NDArray[np.float64], weights: NDArray[np.float64], sd: flo
     def too_many(where: float) -> float:
         return float(weights @ special.ndtr((points - where) / sd)) - chance
 
-    return float(optimize.brentq(too_many, points[0] - 9 * sd, points[-1] + 9 * sd, xtol=1e-10, rtol=1e-12))
+    return float(optimize.brentq(too_many, points[0] - 9 * sd, points[-1] + 9 * sd))
