@@ -135,29 +135,31 @@ def slower(now: Probe, then: Probe) -> float:
     return math.exp(log)
 
 
-def computing(now: Probe, then: Probe) -> float:
-    """How many times as slow it computes."""
-    return slower(Probe(now.before_s, now.after_s), then)
+def computing(both: Probe) -> Probe:
+    """Of computing alone."""
+    return Probe(both.before_s, both.after_s)
 
 
-def memory(now: Probe, then: Probe) -> float:
-    """How many times as slow its memory is."""
-    return slower(now, then) ** 2 / computing(now, then)
+def memory(both: Probe) -> Probe:
+    """Of memory alone, in the place of computing."""
+    return Probe(both.memory_before_s or 0.0, both.memory_after_s or 0.0)
 
 
-DIVISORS: dict[str, Callable[[Probe, Probe], float]] = {
-    "": lambda now, then: 1.0,
+DIVISORS: dict[str, Callable[[Probe], Probe]] = {
+    "": lambda probe: Probe(1.0, 1.0),
     " / probe's computing": computing,
     " / probe's memory": memory,
-    " / probe": slower,
+    " / probe": lambda probe: probe,
 }
+"""By title, what of the probe the CPU time is divided by."""
 
 
 def medians(measurements: Sequence[Measurement], divisor: str, unit: Probe) -> list[float]:
     """By measurement, milliseconds of CPU time a row, at the speed that the machine had at `unit`."""
+    part = DIVISORS[divisor]
     return [
         statistics.median(
-            1e3 * one["cpu_seconds_per_row"] / DIVISORS[divisor](Probe(**one["probe"]), unit)
+            1e3 * one["cpu_seconds_per_row"] / slower(part(Probe(**one["probe"])), part(unit))
             for one in rounds
         )
         for rounds in measurements

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_rayperf.advice import default_object_store
-from pytest_rayperf.results import Lap
+from pytest_rayperf.advice import default_object_store, size
+from pytest_rayperf.results import Lap, Probe
 
 Mark = Literal["ok", "warning", "unfit"]
 
@@ -116,18 +116,10 @@ def is_fit(checks: list[Check]) -> bool:
 
 
 def variation(laps: tuple[Lap, ...]) -> float | None:
-    """Standard deviation of the log of the fixed work's CPU seconds; None where not all were timed, or one.
-
-    As `results.Probe` has it: of computing and memory half each, where both were timed.
-    """
-    computing = [lap.compute_s for lap in laps]
-    memory = [lap.memory_s or 0.0 for lap in laps]
-    if len(laps) < 2 or min(computing) <= 0:
-        return None
-    logs = [math.log(seconds) for seconds in computing]
-    if min(memory) > 0:
-        logs = [(log + math.log(seconds)) / 2 for log, seconds in zip(logs, memory, strict=True)]
-    return statistics.stdev(logs)
+    """Standard deviation of the log of the fixed work's CPU seconds; None of fewer than two timed laps."""
+    probes = [Probe.around(lap, lap) for lap in laps]
+    logs = [log for probe in probes if (log := probe.log_slower(probes[0])) is not None]
+    return statistics.stdev(logs) if len(logs) == len(laps) > 1 else None
 
 
 def _software(facts: Facts) -> Check:
@@ -173,7 +165,7 @@ def _speed(facts: Facts, max_slowdown: float) -> Check:
             name,
             "warning",
             "this thread's clock ticks too rarely to time it",
-            "times are compared as they are, whatever the machine's speed",
+            "go by the counters: times are compared as they are, whatever the machine's speed",
         )
     found = f"took the same CPU time within {100 * scatter:.1f} % (standard deviation of {len(facts.laps)})"
     if scatter <= threshold / 2:
@@ -202,7 +194,7 @@ def _shared_memory(facts: Facts) -> Iterator[Check]:
     if disk is None:
         return
     wanted = default_object_store(facts.memory_bytes)
-    found = f"{_gib(disk.free_bytes)} free in {disk.path}, for an object store of {_gib(wanted)}"
+    found = f"{size(disk.free_bytes)} free in {disk.path}, for an object store of {size(wanted)}"
     remedy = f"make it larger (docker run --shm-size={math.ceil(1.1 * wanted / 1024**3)}g)"
     if disk.free_bytes >= wanted:
         yield Check("shared memory", "ok", found)
@@ -217,7 +209,7 @@ def _scratch(facts: Facts) -> Iterator[Check]:
     if disk is None:
         return
     used = 1 - disk.free_bytes / disk.total_bytes if disk.total_bytes else 1.0
-    found = f"{_gib(disk.free_bytes)} free in {disk.path}, {100 * used:.0f} % used"
+    found = f"{size(disk.free_bytes)} free in {disk.path}, {100 * used:.0f} % used"
     if used < FULL_DISK:
         yield Check("disk", "ok", found)
     else:
@@ -247,7 +239,3 @@ def _baselines(facts: Facts) -> Iterator[Check]:
 def _some(names: tuple[str, ...] | list[str], most: int = 3) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-def _gib(count: float) -> str:
-    return f"{count / 1024**3:.1f} GiB"

@@ -498,6 +498,4 @@ def _with_rounds(policy: Policy, rounds: int | None) -> Policy:
 
 def _probed(before: Lap, after: Lap) -> Probe | None:
     probe = Probe.around(before, after)
-    if probe.seconds is None:
-        return None
-    return probe if probe.memory_seconds is not None else Probe(probe.before_s, probe.after_s)
+    return None if probe.seconds is None else probe

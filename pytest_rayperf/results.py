@@ -315,8 +315,9 @@ class Probe:
 
     @classmethod
     def around(cls, before: Lap, after: Lap) -> Probe:
-        """That of these two laps."""
-        return cls(before.compute_s, after.compute_s, before.memory_s, after.memory_s)
+        """That of these two laps; without memory where a clock ticked too rarely to time one of them."""
+        probe = cls(before.compute_s, after.compute_s, before.memory_s, after.memory_s)
+        return probe if probe.memory_seconds is not None else cls(before.compute_s, after.compute_s)
 
     @property
     def seconds(self) -> float | None:

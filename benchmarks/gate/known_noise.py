@@ -12,16 +12,16 @@ one. The gate is not, and asks for more: neither work nor waiting may have grown
   the same pairs, for it cannot end between two rounds; "formula" is its mean in theory, which leaves that
   out. The noise that he is told is that of the figure which has to decide: CPU seconds a row for more work,
   busy cores for more waiting; seconds a row, which both are in, where there is nothing to find.
-- from 3: Wald's mean where his test may not end before three rounds either, which is the fewest that
-  `--rayperf-min-rounds` allows by default.
-- times: rounds over Wald's from 3. As sure: the gate decides rightly in 95 %, so that both have the same
-  errors.
+- times: rounds over Wald's. As sure: the gate decides rightly in 95 %, so that both have the same errors.
+- from 3: Wald's mean where his test may not end before three rounds either, as the gate may not (the default
+  of `--rayperf-min-rounds`), and the rounds over that.
 - as one look: how often the verdict is that of a single look at all the rounds, with all of the error.
   Opposite: one of both says regressed, and the other that it is not.
 - unknown: the gate on the same pairs, where the same noise is a mere belief, with the weight that it has in
   `noise.py`: what it costs not to know. Right: how often it then says what is true.
 
-Exit status 1 where the gate is as sure, and takes more than 1.5 times the rounds of Wald's test from 3.
+Exit status 1 where the gate is as sure, and takes more than 1.5 times the rounds of Wald's test, or of its
+own first look, which is after three.
 """
 
 from __future__ import annotations
@@ -177,16 +177,16 @@ def play(cell: Cell, plays: int, seed: int) -> tuple[dict[str, object], bool]:
         "inconclusive": f"{shares['inconclusive'] / plays:.1%}",
         "rounds": f"{mean:.1f}",
         "Wald": f"{needs:.1f}",
-        f"from {policy.looks[0]}": f"{needs_then:.1f}",
         "formula": f"{wald_rounds(cell.deciding_sd, cell.slowdown, THRESHOLD, alpha):.1f}",
-        "times": f"{mean / needs_then:.2f}" if known else "",
+        "times": f"{mean / needs:.2f}" if known else "",
+        f"from {policy.looks[0]}": f"{needs_then:.1f} ({mean / needs_then:.2f})" if known else "",
         "as sure": "yes" if as_sure else "",
         "as one look": f"{same(statuses, fixed) / plays:.1%}",
         "opposite": f"{opposite(statuses, fixed) / plays:.2%}",
         "unknown: rounds": f"{np.mean([count for _, count in unsure]):.1f}",
         "right": f"{then_right / plays:.1%}" if known else "",
     }
-    return row, not as_sure or mean <= LIMIT * needs_then
+    return row, not as_sure or mean <= LIMIT * max(needs, policy.looks[0])
 
 
 def mean_of(counts: Sequence[int | None]) -> float:

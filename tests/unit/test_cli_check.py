@@ -65,8 +65,8 @@ class TestTold:
             "Ray             ok  2.60.0\n"
             "others at work  ok  1.2 % of the CPU used by others, 0.0 % of the CPU stolen, in 10 s\n"
             "fixed work      ok  took the same CPU time within 0.8 % (standard deviation of 4)\n"
-            "shared memory   ok  20.0 GiB free in /dev/shm, for an object store of 7.2 GiB\n"
-            "disk            ok  50.0 GiB free in /tmp, 50 % used\n"
+            "shared memory   ok  20 GiB free in /dev/shm, for an object store of 7.2 GiB\n"
+            "disk            ok  50 GiB free in /tmp, 50 % used\n"
             "baselines       ok  1 of this environment\n"
             "\n"
             "fit to measure on\n",

@@ -128,6 +128,11 @@ class TestOfMemory:
         assert Probe.around(Lap(1.0, 2.0), Lap(3.0, 4.0)) == Probe(1.0, 3.0, 2.0, 4.0)
         assert Probe.around(Lap(1.0), Lap(3.0)) == Probe(1.0, 3.0)
 
+    @pytest.mark.parametrize("bad", [None, 0.0])
+    def test_is_without_it_where_a_clock_ticked_too_rarely_to_time_a_lap(self, bad):
+        assert Probe.around(Lap(1.0, bad), Lap(3.0, 4.0)) == Probe(1.0, 3.0)
+        assert Probe.around(Lap(1.0, 2.0), Lap(3.0, bad)) == Probe(1.0, 3.0)
+
     def test_a_machine_whose_memory_is_taken_is_slower_for_a_pipeline(self):
         """Its computing as fast as ever, its memory 2.25 times as slow: 1.5 times, and no regression."""
         then, now = Probe(0.002, 0.002, 0.001, 0.001), Probe(0.002, 0.002, 0.00225, 0.00225)
