@@ -35,7 +35,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from simulate import BENCHMARKS, PASSED, is_opposite, wald_rounds
+from simulate import BENCHMARKS, PASSED, is_opposite
+from wald import expected_rounds, rounds_on
 
 from pytest_rayperf.noise import NOISE
 from pytest_rayperf.policy import BETA, Policy, look_schedule
@@ -131,18 +132,6 @@ def gate(pairs: Pairs, cell: Cell, policy: Policy, weight: float = math.inf) -> 
     return speaker(answers).status, count
 
 
-def wald(logs: Floats, cell: Cell, alpha: float, first: int = 1) -> int | None:
-    """Rounds that Wald's test takes, `first` or more; None where there are too few, or it asks nothing."""
-    null, other = sorted(map(math.log, (cell.slowdown, THRESHOLD)))
-    if null == other:
-        return None
-    steps = (other - null) * (logs - (null + other) / 2) / cell.deciding_sd**2
-    sums = np.cumsum(steps)
-    ended = (sums >= math.log((1 - BETA) / alpha)) | (sums <= math.log(BETA / (1 - alpha)))
-    ended[: first - 1] = False
-    return int(np.argmax(ended)) + 1 if ended.any() else None
-
-
 def play(cell: Cell, plays: int, seed: int) -> tuple[dict[str, object], bool]:
     """A row of the table, and whether the rounds are within the limit."""
     policy = Policy(max_slowdown=THRESHOLD, comparisons=BENCHMARKS, looks=look_schedule(3, cell.most))
@@ -159,7 +148,9 @@ def play(cell: Cell, plays: int, seed: int) -> tuple[dict[str, object], bool]:
         fixed.append(gate(pairs, cell, once)[0])
         unsure.append(gate(pairs, cell, policy, NOISE[CPU_PER_ROW.name].round_weight))
         for first, counts in his.items():
-            counts.append(wald(pairs.logs(cell), cell, alpha, first))
+            counts.append(
+                rounds_on(pairs.logs(cell), cell.deciding_sd, cell.slowdown, THRESHOLD, alpha, first)
+            )
     shares = Counter(statuses)
     mean = float(np.mean(rounds))
     needs, needs_then = (mean_of(counts) for counts in his.values())
@@ -177,7 +168,7 @@ def play(cell: Cell, plays: int, seed: int) -> tuple[dict[str, object], bool]:
         "inconclusive": f"{shares['inconclusive'] / plays:.1%}",
         "rounds": f"{mean:.1f}",
         "Wald": f"{needs:.1f}",
-        "formula": f"{wald_rounds(cell.deciding_sd, cell.slowdown, THRESHOLD, alpha):.1f}",
+        "formula": f"{expected_rounds(cell.deciding_sd, cell.slowdown, THRESHOLD, alpha):.1f}",
         "times": f"{mean / needs:.2f}" if known else "",
         f"from {policy.looks[0]}": f"{needs_then:.1f} ({mean / needs_then:.2f})" if known else "",
         "as sure": "yes" if as_sure else "",

@@ -43,8 +43,9 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 from traces import Block, Traces, load, slower
+from wald import expected_rounds
 
-from pytest_rayperf.policy import BETA, Policy
+from pytest_rayperf.policy import Policy
 from pytest_rayperf.reference import Reference, ReferenceSession
 from pytest_rayperf.results import CPU_PER_ROW, Round, Subject, Verdict
 from pytest_rayperf.verdict import judge, judge_pairs, settled, settled_pairs
@@ -243,19 +244,6 @@ def upper_limit(hits: int, of: int) -> float:
     return 1.0 if hits == of else float(stats.beta.ppf(0.95, hits + 1, of - hits))
 
 
-def wald_rounds(sd: float, true: float, threshold: float, alpha: float) -> float:
-    """Expected pairs of Wald's test of the ratio `true` against `threshold`, the noise known; at least 1.
-
-    The chance of a false alarm is `alpha`, that of a false pass BETA. (1945, (4:8), for a normal mean:
-    the expected log likelihood ratio at the end over that of one step.)
-    """
-    if true == threshold:
-        return math.inf
-    low, high = math.log(BETA / (1 - alpha)), math.log((1 - BETA) / alpha)
-    at_end = (1 - BETA) * high + BETA * low if true > threshold else -((1 - alpha) * low + alpha * high)
-    return max(1.0, at_end * 2 * (sd / math.log(threshold / true)) ** 2)
-
-
 def pair_sd(noise: str, kind: str) -> float:
     """Standard deviation of the log ratio of neighbouring rounds' CPU seconds a row, or busy cores."""
     steps = []
@@ -276,7 +264,7 @@ def line(cell: Cell, count: Count) -> dict[str, object]:
     bound = ""
     if cell.reference == "pairs":
         sd = pair_sd(cell.noise, cell.kind)
-        bound = f"{wald_rounds(sd, cell.slowdown, cell.threshold, 0.01 / BENCHMARKS):.1f}"
+        bound = f"{expected_rounds(sd, cell.slowdown, cell.threshold, 0.01 / BENCHMARKS):.1f}"
     alarms = f"{count.alarmed / count.suites:.2%} (<= {upper_limit(count.alarmed, count.suites):.2%})"
     return {
         "beside": cell.noise,

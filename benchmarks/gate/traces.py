@@ -96,7 +96,7 @@ def load(folder: Path = FOLDER) -> Traces:
         for block in data["blocks"]:
             rounds = tuple(_round(one) for one in block["rounds"])
             block_of = (path.stem, data["environment"], data["beside"], block["pipeline"])
-            blocks.append(Block(*block_of, rounds, _probe(block)))
+            blocks.append(Block(*block_of, rounds, probe_of(block)))
         duets[path.stem] = data["duets"]
     return Traces(tuple(blocks), duets)
 
@@ -106,8 +106,8 @@ def slower(round_: Round, factor: float, kind: str = "work") -> Round:
     return round_ if factor == 1 else scaled(round_, cpu=factor if kind == "work" else 1.0, wall=factor)
 
 
-def _probe(block: Mapping[str, Any]) -> Probe:
-    """Files of schema 1 know only how fast computing was."""
+def probe_of(block: Mapping[str, Any]) -> Probe:
+    """That of a block; files of schema 1 know only how fast computing was."""
     if "probe" in block:
         return Probe(**block["probe"])
     return Probe(block["probe_before_s"], block["probe_after_s"])

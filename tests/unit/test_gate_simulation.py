@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pytest_rayperf.results import Probe
+
 GATE = Path(__file__).resolve().parents[2] / "benchmarks" / "gate"
 
 
@@ -19,7 +21,7 @@ def gate(monkeypatch):
     import traces
 
     yield simulate, traces
-    for name in ("simulate", "traces"):
+    for name in ("simulate", "traces", "wald"):
         sys.modules.pop(name, None)
 
 
@@ -38,6 +40,12 @@ def play(gate, noise, reference, slowdown, kind="work", threshold=1.10, suites=1
 
 
 class TestTraces:
+    def test_a_probe_of_either_schema(self, gate):
+        _, traces = gate
+        assert traces.probe_of({"probe_before_s": 0.002, "probe_after_s": 0.003}) == Probe(0.002, 0.003)
+        whole = {"before_s": 0.002, "after_s": 0.003, "memory_before_s": 0.001, "memory_after_s": None}
+        assert traces.probe_of({"probe": whole}) == Probe(0.002, 0.003, 0.001)
+
     def test_there_are_300_rounds_of_four_pipelines_in_several_sessions(self, gate):
         _, traces = gate
         found = traces.load()
@@ -149,18 +157,44 @@ class TestLimits:
         assert simulate.upper_limit(0, 2000) == pytest.approx(1 - 0.05 ** (1 / 2000))
         assert simulate.upper_limit(5, 5) == 1.0
 
-    def test_walds_test_needs_more_rounds_for_more_noise(self, gate):
-        simulate, _ = gate
-        few, many = (simulate.wald_rounds(sd, 1.0, 1.1, 0.001) for sd in (0.05, 0.2))
-        assert many == pytest.approx(16 * few, rel=0.01)
-        assert simulate.wald_rounds(0.001, 1.0, 1.1, 0.001) == 1.0
-        assert simulate.wald_rounds(0.05, 1.1, 1.1, 0.001) == math.inf
 
-    def test_walds_test_by_hand(self, gate):
+class TestWald:
+    """What his test needs, by the formula and on log ratios that are given."""
+
+    @pytest.fixture
+    def wald(self, gate):
+        import wald
+
+        return wald
+
+    def test_more_noise_needs_more_rounds(self, wald):
+        few, many = (wald.expected_rounds(sd, 1.0, 1.1, 0.001) for sd in (0.05, 0.2))
+        assert many == pytest.approx(16 * few, rel=0.01)
+        assert wald.expected_rounds(0.001, 1.0, 1.1, 0.001) == 1.0
+        assert wald.expected_rounds(0.05, 1.1, 1.1, 0.001) == math.inf
+
+    def test_by_hand(self, wald):
         """Log ratio 0.1 with sd 0.1: a step has the information 1 / 2, and log(0.95 / 0.001) ends it."""
-        simulate, _ = gate
-        found = simulate.wald_rounds(0.1, 1.1 * math.exp(0.1), 1.1, 0.001)
+        found = wald.expected_rounds(0.1, 1.1 * math.exp(0.1), 1.1, 0.001)
         assert found == pytest.approx(2 * (0.95 * math.log(950) + 0.05 * math.log(0.05 / 0.999)))
+
+    def test_on_pairs_by_hand(self, wald):
+        """Of no change against 1.10x: half of log 1.10 above and below, by its square over the variance."""
+        sd = 0.05 * math.sqrt(2)
+        step = math.log(1.1) * (0.2 - math.log(1.1) / 2) / sd**2
+        wanted = math.ceil(math.log(0.95 / 0.001) / step)
+        assert wald.rounds_on(np.full(99, 0.2), sd, 1.0, 1.1, 0.001) == wanted
+        assert wald.rounds_on(np.full(wanted - 1, 0.2), sd, 1.0, 1.1, 0.001) is None
+        lost = math.log(1.1) ** 2 / 2 / sd**2
+        assert wald.rounds_on(np.zeros(99), sd, 1.0, 1.1, 0.001) == math.ceil(-math.log(0.05 / 0.999) / lost)
+
+    def test_no_sooner_than_it_may(self, wald):
+        logs = np.full(9, math.log(2.0))
+        assert [wald.rounds_on(logs, 0.01, 1.3, 1.1, 0.001, first) for first in (1, 3, 9)] == [1, 3, 9]
+
+    def test_of_too_few_pairs_or_nothing_to_ask_there_is_none(self, wald):
+        assert wald.rounds_on(np.zeros(2), 1.0, 1.3, 1.1, 0.001) is None
+        assert wald.rounds_on(np.zeros(99), 0.01, 1.1, 1.1, 0.001) is None
 
 
 class TestKnownNoise:
@@ -180,17 +214,7 @@ class TestKnownNoise:
         row, held = known.play(known.Cell(0.045, 0.03, "work", 1.1, 20), 20, 1)
         assert (held, row["Wald"], row["times"], row["as sure"]) == (True, "inf", "", "")
 
-    def test_wald_by_hand(self, known):
-        """Of no change against 1.10x: half of log 1.10 above and below, by its square over the variance."""
-        cell = known.Cell(0.03, 0.04, "work", 1.0, 20)
-        assert cell.deciding_sd == pytest.approx(0.05 * math.sqrt(2))
-        step = math.log(1.1) * (0.2 - math.log(1.1) / 2) / cell.deciding_sd**2
-        wanted = math.ceil(math.log(0.95 / 0.001) / step)
-        assert known.wald(np.full(99, 0.2), cell, 0.001) == wanted
-        assert known.wald(np.full(wanted - 1, 0.2), cell, 0.001) is None
-        lost = math.log(1.1) ** 2 / 2 / cell.deciding_sd**2
-        assert known.wald(np.zeros(99), cell, 0.001) == math.ceil(-math.log(0.05 / 0.999) / lost)
-
     def test_it_is_told_the_noise_of_what_has_to_decide(self, known):
         sds = [known.Cell(0.03, 0.04, *of, 20).deciding_sd for of in (("work", 1.2), ("waiting", 1.2))]
         assert sds == pytest.approx([0.03 * math.sqrt(2), 0.04 * math.sqrt(2)])
+        assert known.Cell(0.03, 0.04, "work", 1.0, 20).deciding_sd == pytest.approx(0.05 * math.sqrt(2))
