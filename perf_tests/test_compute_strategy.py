@@ -50,12 +50,16 @@ def in_actors(images, udf, **arguments):
 
 
 @pytest.mark.parametrize("variant", ["antipattern", "fix"])
-def test_model_in_tasks(rayperf, imagenette, classifier, variant):
+def test_model_in_tasks(rayperf, imagenette, classifier, label_tolerance, variant):
+    gpu = classifier.resources
     duel = rayperf.duel(
-        antipattern=lambda: in_tasks(imagenette, classify_in_task, fn_kwargs={"classifier": classifier}),
-        fix=lambda: in_actors(imagenette, ClassifyInActor, fn_constructor_args=(classifier,)),
+        antipattern=lambda: in_tasks(
+            imagenette, classify_in_task, fn_kwargs={"classifier": classifier}, **gpu
+        ),
+        fix=lambda: in_actors(imagenette, ClassifyInActor, fn_constructor_args=(classifier,), **gpu),
         metric="model_loads",
         floors={"model_loads": BLOCKS},  # exactly one a block against one
+        label_tolerance=label_tolerance,
         expected_rows=imagenette.num_images,
         timed=False,
     )

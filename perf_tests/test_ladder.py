@@ -63,6 +63,7 @@ class Climb:
             batch_size=batch_size,
             compute=ActorPoolStrategy(size=1),
             num_cpus=0.5,
+            **self.classifier.resources,
         )
         if not parquet:
             dataset.write_json(str(self.folder))
@@ -89,7 +90,7 @@ class Climb:
         return Inspection({"bytes_written": written}, outputs)
 
 
-def test_ladder(rayperf, imagenette, classifier, ray_cluster, tmp_path):
+def test_ladder(rayperf, imagenette, classifier, label_tolerance, ray_cluster, tmp_path):
     if ray_cluster.nodes > 1:
         pytest.skip("writes to a local folder: needs a cluster of one node")
     climb = Climb(imagenette, classifier, tmp_path / "written", ray_cluster.num_cpus)
@@ -100,6 +101,7 @@ def test_ladder(rayperf, imagenette, classifier, ray_cluster, tmp_path):
     rayperf.ladder(
         rungs,
         outputs=("path", "prediction"),
+        label_tolerance=label_tolerance,
         after_round=climb.inspect,
         expected_rows=imagenette.num_images,
         warm_ups=0,

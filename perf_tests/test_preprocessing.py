@@ -63,7 +63,7 @@ def infer(dataset, udf, classifier, gpus):
 
 
 @pytest.mark.parametrize("variant", ["antipattern", "fix"])
-def test_preprocessing(rayperf, imagenette, classifier, ray_cluster, variant):
+def test_preprocessing(rayperf, imagenette, classifier, label_tolerance, ray_cluster, variant):
     gpus = min(1, ray_cluster.num_gpus)
     on_gpu = {"metric": "gpu_utilization_mean", "floors": {"throughput": 1.2}}
     on_cpu = {"metric": "throughput", "floors": {"throughput": 0.8}}  # 1.24x [1.04, 1.47] on 2 cores; no harm
@@ -72,6 +72,7 @@ def test_preprocessing(rayperf, imagenette, classifier, ray_cluster, variant):
         fix=lambda: infer(
             read_files(imagenette).map_batches(decode, batch_size=16), Classify, classifier, gpus
         ),
+        label_tolerance=label_tolerance,
         expected_rows=imagenette.num_images,
         warm_ups=0,
         rounds=2,

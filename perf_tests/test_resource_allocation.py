@@ -134,14 +134,15 @@ def classify_with(images, classifier, **resources):
 
 
 @pytest.mark.parametrize("variant", ["antipattern", "fix"])
-def test_uncounted_gpu(rayperf, imagenette, classifier, ray_cluster, variant):
+def test_uncounted_gpu(rayperf, imagenette, classifier, label_tolerance, ray_cluster, variant):
     if ray_cluster.num_gpus < 1:
         pytest.skip("needs a GPU: without one there is nothing to count")
+    classifier = replace(classifier, num_gpus=0)  # it loads where it may; who claims what differs here
     rayperf.duel(
         antipattern=lambda: classify_with(imagenette, classifier),
         fix=lambda: classify_with(imagenette, classifier, num_gpus=1),
         metric="throughput",
         floors={"throughput": 0.8},  # not measured yet, for want of a GPU: it holds only that it does no harm
-        outputs=("path",),  # a CPU and a GPU round differently, and near ties may fall either way
+        label_tolerance=label_tolerance,
         expected_rows=imagenette.num_images,
     )

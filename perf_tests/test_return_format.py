@@ -44,6 +44,7 @@ def classify_with(udf, images, classifier):
         batch_size=32,
         compute=ActorPoolStrategy(size=1),
         num_cpus=1,
+        **classifier.resources,
     )
 
 

@@ -59,11 +59,14 @@ class Cluster:
         return int(self.resources.get("GPU", 0))
 
     def wait_until_idle(self, seconds: float = _GRACE_S) -> bool:
-        """Wait until the last round's actors have given their CPUs back; False if they did not in time."""
+        """Wait until the last round's actors have given CPUs and GPUs back; False if they did not in time."""
         import ray
 
         deadline = time.monotonic() + seconds
-        while ray.available_resources().get("CPU", 0) < self.num_cpus:
+        while any(
+            ray.available_resources().get(what, 0) < amount
+            for what, amount in (("CPU", self.num_cpus), ("GPU", self.num_gpus))
+        ):
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.05)

@@ -20,11 +20,13 @@ class Contest:
         sides: for each pipeline what messages call it; the first is what the others are compared with.
         columns: the output columns to compare; all if empty.
         tolerance: relative, of floats.
+        label_tolerance: share of the rows whose integers may differ.
     """
 
     sides: Mapping[str, str]
     columns: tuple[str, ...] = ()
     tolerance: float = RELATIVE
+    label_tolerance: float = 0.0
     samples: Samples = field(default_factory=Samples)
     compared: bool = False
     difference: str | None = None
@@ -42,7 +44,12 @@ class Contest:
         for name, output in others:
             names = (self.sides[first], self.sides[name])
             self.difference = difference(
-                reference, output, self.columns or None, sides=names, tolerance=self.tolerance
+                reference,
+                output,
+                self.columns or None,
+                sides=names,
+                tolerance=self.tolerance,
+                label_tolerance=self.label_tolerance,
             )
             if self.difference is not None:
                 return False

@@ -110,7 +110,8 @@ class RayExecutor:
         gc.collect()
         if not self._cluster.wait_until_idle():
             self._warn(
-                "the cluster's CPUs were in use by something else when a round began: doubtful figures"
+                "CPUs or GPUs of the cluster were in use by something else when a round began: "
+                "doubtful figures"
             )
         if self._starts != self._cluster.starts:
             self._watch, self._starts = self._make_watch(), self._cluster.starts

@@ -132,6 +132,7 @@ class RayPerf:
         floors: Mapping[str, float] | None = None,
         outputs: Sequence[str] | None = None,
         tolerance: float = RELATIVE,
+        label_tolerance: float = 0.0,
         after_round: Callable[[str], Inspection | None] | None = None,
         expected_rows: int | None = None,
         warm_ups: int = 1,
@@ -150,6 +151,8 @@ class RayPerf:
             floors: for metrics or counters, how many times better the fix must be at the least.
             outputs: the columns to compare; by default all.
             tolerance: relative difference of floats that counts as equal, where rounding is part of the fix.
+            label_tolerance: share of the rows, 0 to 1, whose integers may differ: a GPU rounds otherwise in
+                batches of another size, and of two classes that are nearly tied either may be the larger.
             after_round: called with the variant's name after each round, once the clock has stopped; gives
                 what a write wrote (`Inspection`), and may clean up.
             expected_rows: a round with any other number of rows is invalid.
@@ -179,7 +182,7 @@ class RayPerf:
         contest = self._shared.get(self._item.duel_key) if variant else None
         first_time = contest is None
         if contest is None:
-            contest = Contest(_SIDES, tuple(outputs or ()), tolerance)
+            contest = Contest(_SIDES, tuple(outputs or ()), tolerance, label_tolerance)
             self._measure_duel(contest, pipelines, policy, is_settled, after_round, warm_ups)
             if variant:
                 self._shared[self._item.duel_key] = contest
@@ -222,6 +225,7 @@ class RayPerf:
         *,
         metric: str = "throughput",
         outputs: Sequence[str] | None = None,
+        label_tolerance: float = 0.0,
         after_round: Callable[[str], Inspection | None] | None = None,
         expected_rows: int | None = None,
         warm_ups: int = 1,
@@ -234,7 +238,7 @@ class RayPerf:
         Args:
             rungs: from the worst to the best, by the name of what was mended.
             metric: what each rung is compared in.
-            outputs, after_round, expected_rows, warm_ups, rounds: as for a duel.
+            outputs, label_tolerance, after_round, expected_rows, warm_ups, rounds: as for a duel.
         """
         self._use_once()
         if len(rungs) < 2:
@@ -246,7 +250,8 @@ class RayPerf:
         last = list(rungs)[-1]
         conclusions = self._conclusions
         side = conclusions.side(None)
-        contest = Contest({name: f"rung {name!r}" for name in rungs}, tuple(outputs or ()))
+        sides = {name: f"rung {name!r}" for name in rungs}
+        contest = Contest(sides, tuple(outputs or ()), label_tolerance=label_tolerance)
 
         def is_settled(so_far: Samples) -> bool:
             return conclusions.settled(side, so_far.rounds[last], policy)

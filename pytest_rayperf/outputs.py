@@ -22,18 +22,21 @@ def difference(
     *,
     sides: tuple[str, str] = ("the anti-pattern", "the fix"),
     tolerance: float = RELATIVE,
+    label_tolerance: float = 0.0,
 ) -> str | None:
     """The first difference in words, None where there is none.
 
-    Integers, booleans, texts, bytes and times must be equal; floats within a relative `tolerance` and an
-    absolute 1e-5. Rows are matched by their exact columns (the text with most values in common first, so by
-    path), floats breaking ties.
+    Integers, booleans, texts, bytes and times must be equal, but for a share `label_tolerance` of an integer
+    column's rows; floats within a relative `tolerance` and an absolute 1e-5. Rows are matched by their exact
+    columns (the text with most values in common first, so by path), floats breaking ties.
 
     Args:
         one, other: column name -> array of N rows (any trailing shape).
         columns: compare these only; by default all, and both must have the same ones.
         sides: what the two are called in the text.
         tolerance: relative, of floats.
+        label_tolerance: share of the rows, 0 to 1, that may have another integer: where two classes are
+            nearly tied, rounding says which is the larger.
     """
     names = columns or tuple(sorted(set(one) | set(other)))
     for name in names:
@@ -47,7 +50,7 @@ def difference(
     order = sorted(names, key=lambda name: _sureness(name, flat[0][name], flat[1][name]))
     left, right = (_canonical({name: side[name] for name in order}) for side in flat)
     for name in order:
-        text = _column_difference(name, left, right, sides, tolerance)
+        text = _column_difference(name, left, right, sides, tolerance, label_tolerance)
         if text:
             return text
     return None
@@ -112,6 +115,7 @@ def _column_difference(
     right: dict[str, NDArray[Any]],
     sides: tuple[str, str],
     tolerance: float,
+    label_tolerance: float,
 ) -> str | None:
     a, b = left[name], right[name]
     if a.shape[1:] != b.shape[1:]:
@@ -124,7 +128,8 @@ def _column_difference(
         return f"column {name!r} is {a.dtype} in {sides[0]}, {b.dtype} in {sides[1]}"
     else:
         same = np.asarray(a == b)
-    if same.all():
+    labels = a.dtype.kind in "iu" and b.dtype.kind in "iu"
+    if (~same).sum() <= (label_tolerance * len(same) if labels else 0):
         return None
     row = int(np.flatnonzero(~same)[0])
     where = next((f" of {left[n][row]}" for n in left if n != name and _rank(left[n]) == 0), "")

@@ -42,15 +42,23 @@ class Classifier:
     checkpoint: absolute path of a state_dict file, which every node must be able to read.
     weights: what was asked for: `random`, `imagenet` or a file.
     fingerprint: 16 hex digits. Figures of classifiers that differ in it are incomparable.
+    num_gpus: what a worker that loads it must have claimed: with 0 the model stays on the CPU.
     """
 
     name: str
     checkpoint: str
     weights: str
     fingerprint: str
+    num_gpus: float = 0
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """Keywords of `map_batches` for an operator that loads the model: `num_gpus`, or none without one."""
+        return {"num_gpus": self.num_gpus} if self.num_gpus else {}
 
     def load(self) -> nn.Module:
-        """A new model with the checkpoint's weights, float32 on the CPU, in evaluation mode.
+        """A new model with the checkpoint's weights, float32, in evaluation mode; on the CPU, or with
+        `num_gpus` on the GPU.
 
         Each call reads the file from disk and adds 1 to the counter `model_loads`: nothing is kept between
         calls, for how often a pipeline loads its model is what is measured. torch's random generator is left
@@ -59,7 +67,8 @@ class Classifier:
 
         Raises:
             OSError: the checkpoint is not there, on this node.
-            RuntimeError: it was replaced by one that doesn't fit.
+            RuntimeError: it was replaced by one that doesn't fit; or there is no GPU for it.
+            AssertionError: this torch is one without CUDA.
         """
         import torch
 
@@ -67,7 +76,8 @@ class Classifier:
             model = build_model(self.name)
         model.load_state_dict(torch.load(self.checkpoint, map_location="cpu", weights_only=True))
         counters.count("model_loads")
-        return model.eval()
+        model = model.eval()
+        return model.to("cuda") if self.num_gpus else model
 
     def predict(self, model: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.int64]:
         """The class of each image: transform, forward pass without gradients, argmax.

@@ -30,7 +30,13 @@ FILES_OPENED = "files_opened"
 BYTES_READ = "bytes_read"
 """Bytes that `read` calls of the UDF's thread returned (Linux's `rchar`), from cache or disk alike."""
 
-GATING_SOFTWARE = ("python", "ray", "torch", "torchvision", "numpy", "pandas", "pyarrow", "pillow", "machine")
+DEVICE = "device"
+"""Beside the software: "gpu" where the pipeline claims one. A model that moves there calls torch for it."""
+
+GATING_SOFTWARE = (
+    *("python", "ray", "torch", "torchvision", "numpy", "pandas", "pyarrow", "pillow", "machine"),
+    DEVICE,
+)
 """Where one of these differs, counts differ without anybody's doing."""
 
 LARGEST = 2**63 - 1
@@ -70,7 +76,7 @@ class Work:
     """What a pipeline did in one pass.
 
     operators: in the order of the pipeline.
-    software: versions that counts depend on, by name (`GATING_SOFTWARE`); what is not installed is not in it.
+    software: versions that counts depend on, by name (`GATING_SOFTWARE`); what is not there is not in it.
     undetermined: what was left out, each with its reason, in words.
     """
 

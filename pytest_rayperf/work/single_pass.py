@@ -24,6 +24,7 @@ from typing import Any
 from pytest_rayperf.counters import counting_into
 from pytest_rayperf.software import software_versions
 from pytest_rayperf.work.counts import (
+    DEVICE,
     FILES_OPENED,
     GATING_SOFTWARE,
     OperatorWork,
@@ -84,6 +85,8 @@ def count_work(
 class KeptProcess:
     """Counts one pipeline after another in the same process, which spares its start and its imports.
 
+    A process that holds a GPU is not kept: the next pipeline could wait for that GPU without an end.
+
     What was counted there agrees with `count_work` unless a pipeline before it left something behind in the
     process. So a difference that is found with it is to be looked at with `count_work` again.
     """
@@ -99,10 +102,13 @@ class KeptProcess:
             self.close()
             self._process, self._options = _process(plan), plan.options
         try:
-            return _run(plan, self._process, TIME_LIMIT_S)
+            work = _run(plan, self._process, TIME_LIMIT_S)
         except BaseException:
             self.close()  # it may be dead, or at work still
             raise
+        if plan.options["num_gpus"]:
+            self.close()
+        return work
 
     def close(self) -> None:
         """End the process, if there is one."""
@@ -173,7 +179,8 @@ class _Counting:
             except WorkUncountable as error:
                 return {"uncountable": str(error)}
             operators.append(work)
-        return work_to_json(Work(tuple(operators), _software(), tuple(notes)))
+        software = _software() | ({DEVICE: "gpu"} if plan.options.get("num_gpus") else {})
+        return work_to_json(Work(tuple(operators), software, tuple(notes)))
 
 
 def _count_stage(

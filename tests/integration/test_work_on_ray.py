@@ -16,7 +16,7 @@ import threading
 import numpy as np
 import ray
 from pytest_rayperf import count
-from pytest_rayperf.work.comparison import compare_work
+from pytest_rayperf.work.comparison import compare_work, software_differences
 from pytest_rayperf.work.counts import WorkUncountable
 from pytest_rayperf.work.single_pass import KeptProcess, count_work
 
@@ -258,5 +258,38 @@ def test_a_rounds_counts_stay_its_own(holds) -> None:
         assert work.operators[-1].counts["rows_seen"] == 16
         assert tally.take() == {}
         tally.close()
+        """
+    )
+
+
+def test_a_gpu_is_given_back_once_the_work_is_counted(holds) -> None:
+    holds(
+        """
+        import time
+        from ray.data import ActorPoolStrategy
+
+        ray.shutdown()
+        ray.init("local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
+
+
+        class Double:
+            def __call__(self, batch):
+                return {"id": batch["id"] * 2}
+
+
+        def doubled(**resources):
+            pool = ActorPoolStrategy(size=1)
+            return ray.data.range(32).map_batches(Double, batch_size=8, compute=pool, **resources)
+
+
+        kept = KeptProcess()
+        plain = kept.count_work(doubled)
+        work = kept.count_work(lambda: doubled(num_gpus=1))
+        assert software_differences(work, plain) == ("device none -> gpu",)
+
+        deadline = time.monotonic() + 60
+        while ray.available_resources().get("GPU", 0) < 1:
+            assert time.monotonic() < deadline, "the only GPU is kept by the process that counts"
+            time.sleep(0.1)
         """
     )

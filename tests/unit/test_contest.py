@@ -47,6 +47,11 @@ class TestOutputs:
     def test_integers_have_none(self):
         assert not Contest(SIDES, tolerance=0.5).accept_outputs(samples(a=[100], b=[101]))
 
+    @pytest.mark.parametrize(("share", "equal"), [(0.4, False), (0.5, True)])
+    def test_but_for_a_share_of_labels(self, share, equal):
+        contest = Contest(SIDES, label_tolerance=share)
+        assert contest.accept_outputs(samples(a=[1, 2], b=[1, 3])) == equal
+
     @pytest.mark.parametrize(("columns", "equal"), [((), False), (("x",), True), (("x", "y"), False)])
     def test_columns(self, columns, equal):
         outputs = {name: {"x": np.array([1]), "y": np.array([y])} for name, y in (("a", 1), ("b", 2))}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from urllib.error import URLError
 
@@ -331,6 +332,21 @@ def test_each_load_reads_the_file_and_counts(tmp_path, loads, random_checkpoint)
     save(expected, path)
     assert torch.equal(classifier.load().state_dict()["classifier.1.bias"], expected["classifier.1.bias"])
     assert loads == [("model_loads", 1)] * 2
+
+
+def test_a_gpu_is_claimed_by_who_loads_and_gets_the_model(loads, monkeypatch, random_checkpoint):
+    import torch
+
+    plain = Classifier(MODEL, str(random_checkpoint[MODEL]), "random", "0" * 16)
+    assert plain.resources == {}
+    moved = []
+    monkeypatch.setattr(torch.nn.Module, "to", lambda model, device: moved.append(device) or model)
+    plain.load()
+    assert moved == []
+    on_gpu = replace(plain, num_gpus=1)
+    assert on_gpu.resources == {"num_gpus": 1}
+    on_gpu.load()
+    assert moved == ["cuda"]
 
 
 def test_loading_draws_no_random_numbers(loads, random_checkpoint):

@@ -158,6 +158,22 @@ class TestTolerance:
     def test_none_for_integers(self, change):
         assert difference({"p": np.array([10**9])}, {"p": np.array([10**9 + change])}) is not None
 
+    @pytest.mark.parametrize(("allowed", "equal"), [(0.0, False), (0.24, False), (0.25, True)])
+    def test_a_share_of_the_labels(self, allowed, equal):
+        paths = np.array(["a", "b", "c", "d"])
+        one, other = ({"path": paths, "label": np.array(labels)} for labels in ([1, 2, 3, 4], [1, 2, 9, 4]))
+        text = difference(one, other, label_tolerance=allowed)
+        assert text == (
+            None
+            if equal
+            else "column 'label' differs in 1 of 4 rows, first of c: 3 in the anti-pattern, 9 in the fix"
+        )
+
+    @pytest.mark.parametrize("values", [[["a", "b"], ["a", "c"]], [[1.0, 2.0], [1.0, 3.0]], [[1, 2], [1]]])
+    def test_no_share_of_anything_else(self, values):
+        one, other = ({"x": np.array(value)} for value in values)
+        assert difference(one, other, label_tolerance=0.9) is not None
+
     def test_a_float_may_stand_for_an_integer(self):
         assert difference({"p": np.array([1, 2])}, {"p": np.array([2.0, 1.0])}) is None
         assert difference({"p": np.array([1])}, {"p": np.array([1.5])}) is not None
