@@ -37,21 +37,23 @@ class BrightnessInActor:
         return brightness(batch)
 
 
-def in_tasks(images, function, **arguments):
-    return images.read(override_num_blocks=BLOCKS).map_batches(function, batch_size=None, **arguments)
+def in_tasks(images, function, batch_size=None, **arguments):
+    return images.read(override_num_blocks=BLOCKS).map_batches(function, batch_size=batch_size, **arguments)
 
 
-def in_actors(images, udf, **arguments):
+def in_actors(images, udf, batch_size=None, **arguments):
     from ray.data import ActorPoolStrategy
 
     blocks = images.read(override_num_blocks=BLOCKS)
     pool = ActorPoolStrategy(size=1)
-    return blocks.map_batches(udf, batch_size=None, compute=pool, num_cpus=1, **arguments)
+    return blocks.map_batches(udf, batch_size=batch_size, compute=pool, num_cpus=1, **arguments)
 
 
 @pytest.mark.parametrize("variant", ["antipattern", "fix"])
 def test_model_in_tasks(rayperf, imagenette, classifier, label_tolerance, variant):
-    gpu = classifier.resources
+    gpu = dict(classifier.resources)
+    if gpu:  # Ray Data wants to know how much goes to a GPU at once: a block again
+        gpu["batch_size"] = imagenette.num_images // BLOCKS
     duel = rayperf.duel(
         antipattern=lambda: in_tasks(
             imagenette, classify_in_task, fn_kwargs={"classifier": classifier}, **gpu
