@@ -112,6 +112,29 @@ class Classifier:
         return transform
 
     @property
+    def input_size(self) -> int:
+        """Height and width of the images that the model was made for, in pixels: `transform` crops to it."""
+        return int(self.transform.crop_size[0])  # type: ignore[attr-defined]  # a preset of torchvision's
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """What `transform` does once an image has its size, on whatever device the images are.
+
+        Args:
+            images: uint8 of shape (N, H, W, 3).
+
+        Returns:
+            float32 of shape (N, 3, H, W), contiguous.
+        """
+        import torch
+
+        preset: Any = self.transform
+        mean, std = (
+            torch.tensor(values, device=images.device).view(3, 1, 1) for values in (preset.mean, preset.std)
+        )
+        normalized: Tensor = (images.permute(0, 3, 1, 2).contiguous() / 255 - mean) / std
+        return normalized
+
+    @property
     def categories(self) -> tuple[str, ...]:
         """ImageNet's class names by index of the logit; empty where torchvision has no weights of it."""
         weights = self._default_weights()

@@ -334,6 +334,19 @@ def test_each_load_reads_the_file_and_counts(tmp_path, loads, random_checkpoint)
     assert loads == [("model_loads", 1)] * 2
 
 
+def test_normalize_ends_what_transform_begins(random_checkpoint, photos):
+    import torch
+    from torchvision.transforms.functional import convert_image_dtype, normalize
+
+    classifier = Classifier(MODEL, str(random_checkpoint[MODEL]), "random", "0" * 16)
+    assert classifier.input_size == 224
+    preset = classifier.transform
+    expected = normalize(convert_image_dtype(photos, torch.float), preset.mean, preset.std)
+    found = classifier.normalize(photos.permute(0, 2, 3, 1))
+    assert found.is_contiguous()
+    torch.testing.assert_close(found, expected)
+
+
 def test_a_gpu_is_claimed_by_who_loads_and_gets_the_model(loads, monkeypatch, random_checkpoint):
     import torch
 
