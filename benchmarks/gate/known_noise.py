@@ -14,14 +14,14 @@ one. The gate is not, and asks for more: neither work nor waiting may have grown
   busy cores for more waiting; seconds a row, which both are in, where there is nothing to find.
 - times: rounds over Wald's. As sure: the gate decides rightly in 95 %, so that both have the same errors.
 - from 3: Wald's mean where his test may not end before three rounds either, as the gate may not (the default
-  of `--rayperf-min-rounds`), and the rounds over that.
+  of `--rayperf-min-rounds`; here `--first`), and the rounds over that.
 - as one look: how often the verdict is that of a single look at all the rounds, with all of the error.
   Opposite: one of both says regressed, and the other that it is not.
 - unknown: the gate on the same pairs, where the same noise is a mere belief, with the weight that it has in
   `noise.py`: what it costs not to know. Right: how often it then says what is true.
 
 Exit status 1 where the gate is as sure, and takes more than 1.5 times the rounds of Wald's test, or of its
-own first look, which is after three.
+own first look, which is after three unless `--first` says otherwise.
 """
 
 from __future__ import annotations
@@ -132,14 +132,14 @@ def gate(pairs: Pairs, cell: Cell, policy: Policy, weight: float = math.inf) -> 
     return speaker(answers).status, count
 
 
-def play(cell: Cell, plays: int, seed: int) -> tuple[dict[str, object], bool]:
+def play(cell: Cell, plays: int, seed: int, first: int) -> tuple[dict[str, object], bool]:
     """A row of the table, and whether the rounds are within the limit."""
-    policy = Policy(max_slowdown=THRESHOLD, comparisons=BENCHMARKS, looks=look_schedule(3, cell.most))
+    policy = Policy(max_slowdown=THRESHOLD, comparisons=BENCHMARKS, looks=look_schedule(first, cell.most))
     once = replace(policy, looks=(cell.most,))
     alpha = policy.alpha / BENCHMARKS
     generator = np.random.default_rng([seed, int(1000 * cell.work_sd), int(1000 * cell.slowdown), cell.most])
     statuses, fixed, rounds, unsure = [], [], [], []
-    his: dict[int, list[int | None]] = {1: [], policy.looks[0]: []}
+    his: list[tuple[int, list[int | None]]] = [(1, []), (first, [])]
     for _ in range(plays):
         pairs = drawn(cell, 400, generator)
         status, count = gate(pairs, cell, policy)
@@ -147,13 +147,13 @@ def play(cell: Cell, plays: int, seed: int) -> tuple[dict[str, object], bool]:
         rounds.append(count)
         fixed.append(gate(pairs, cell, once)[0])
         unsure.append(gate(pairs, cell, policy, NOISE[CPU_PER_ROW.name].round_weight))
-        for first, counts in his.items():
+        for earliest, counts in his:
             counts.append(
-                rounds_on(pairs.logs(cell), cell.deciding_sd, cell.slowdown, THRESHOLD, alpha, first)
+                rounds_on(pairs.logs(cell), cell.deciding_sd, cell.slowdown, THRESHOLD, alpha, earliest)
             )
     shares = Counter(statuses)
     mean = float(np.mean(rounds))
-    needs, needs_then = (mean_of(counts) for counts in his.values())
+    needs, needs_then = (mean_of(counts) for _, counts in his)
     known = math.isfinite(needs)
     wanted = ("regressed",) if cell.slowdown > THRESHOLD else PASSED
     then_right = sum(status in wanted for status, _ in unsure)
@@ -170,14 +170,14 @@ def play(cell: Cell, plays: int, seed: int) -> tuple[dict[str, object], bool]:
         "Wald": f"{needs:.1f}",
         "formula": f"{expected_rounds(cell.deciding_sd, cell.slowdown, THRESHOLD, alpha):.1f}",
         "times": f"{mean / needs:.2f}" if known else "",
-        f"from {policy.looks[0]}": f"{needs_then:.1f} ({mean / needs_then:.2f})" if known else "",
+        f"from {first}": f"{needs_then:.1f} ({mean / needs_then:.2f})" if known else "",
         "as sure": "yes" if as_sure else "",
         "as one look": f"{same(statuses, fixed) / plays:.1%}",
         "opposite": f"{opposite(statuses, fixed) / plays:.2%}",
         "unknown: rounds": f"{np.mean([count for _, count in unsure]):.1f}",
         "right": f"{then_right / plays:.1%}" if known else "",
     }
-    return row, not as_sure or mean <= LIMIT * max(needs, policy.looks[0])
+    return row, not as_sure or mean <= LIMIT * max(needs, first)
 
 
 def mean_of(counts: Sequence[int | None]) -> float:
@@ -203,9 +203,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--plays", type=int, default=2000, help="of a cell")
     parser.add_argument("--seed", type=int, default=20261126)
+    parser.add_argument("--first", type=int, default=3, help="rounds before the first look")
     options = parser.parse_args()
     cells = [Cell(*noise, *slowdown) for noise in NOISES for slowdown in SLOWDOWNS]
-    found = [(cell, *play(cell, options.plays, options.seed)) for cell in cells]
+    found = [(cell, *play(cell, options.plays, options.seed, options.first)) for cell in cells]
     print(tabulate([row for _, row, _ in found], headers="keys", tablefmt="github"))
     broken = [cell for cell, _, held in found if not held]
     for cell in broken:
