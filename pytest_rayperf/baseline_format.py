@@ -95,6 +95,15 @@ def round_to_json(round_: Round) -> dict[str, Any]:
     }
 
 
+def round_from_json(data: object, shown: str) -> Round:
+    """A round of what `round_to_json` made.
+
+    Raises:
+        BaselineError: a part is missing or of a wrong type; `shown` is how the message names its source.
+    """
+    return _Reader(shown, "is it another version of pytest-rayperf?").round(data, "round")
+
+
 def read_baseline(path: Path, shown: str) -> Baseline:
     """Read one file.
 

@@ -42,7 +42,9 @@ class Side:
     slug: str
     variant: Variant | None
     reference: Reference | None
-    """Its baseline on this environment."""
+    """Its baseline on this environment, or what was measured beside it."""
+    problem: str | None = None
+    """Why there is nothing to compare with, where that is not for want of a baseline."""
 
 
 class Conclusions:
@@ -72,7 +74,8 @@ class Conclusions:
         slug = slug_of(id)
         if variant is not None and own is None:
             slug = f"{slug}-{variant}"
-        return Side(id, slug, variant, self._record.store.reference(slug, id))
+        kept = not self._record.options.has_far_side
+        return Side(id, slug, variant, self._record.store.reference(slug, id) if kept else None)
 
     def settled(self, side: Side, rounds: Sequence[Round], policy: Policy) -> bool:
         """Whether measuring on is pointless."""
@@ -103,9 +106,13 @@ class Conclusions:
             verdict = Verdict("invalid", wrong, wrong=True)
         else:
             store, subject = self._record.store, self._item.subject
-            elsewhere = None if side.reference else store.elsewhere(side.slug, side.id)
+            apart = side.reference is not None or side.problem is not None
+            elsewhere = None if apart else store.elsewhere(side.slug, side.id)
             software = self._record.provenance.software
             verdict = judge(rounds, subject, side.reference, policy, elsewhere, software, work[0], self.probe)
+            if side.problem is not None and verdict.status == "no-baseline":
+                verdict = Verdict("no-baseline", side.problem)
+        beside = side.reference if side.reference is not None and side.reference.beside else None
         return Benchmark(
             id=side.id,
             slug=side.slug,
@@ -113,7 +120,9 @@ class Conclusions:
             verdict=verdict,
             antipattern=self._item.name if side.variant else None,
             variant=side.variant,
-            baseline=side.reference.name if side.reference else None,
+            baseline=side.reference.name if side.reference and beside is None else None,
+            against=None if beside is None else beside.name,
+            then=() if beside is None else beside.sessions[0].rounds,
             duel=duel,
             repeated=tuple(repeated),
             work=work[0],
@@ -141,7 +150,7 @@ class Conclusions:
                 and what differs from the baseline before anything is said of it: another pipeline may have
                 left something behind.
         """
-        if not rounds or any(STARTUP.name not in r.figures for r in rounds):
+        if not self._is_countable(rounds):
             return None, None
         options = self._record.options
         reference = side.reference or self._record.store.elsewhere(side.slug, side.id)
@@ -162,6 +171,15 @@ class Conclusions:
         except WorkUncountable as error:
             return None, str(error)
         return work, None
+
+    def asks_for_work(self, side: Side, rounds: Sequence[Round]) -> bool:
+        """Whether the work can decide, against what was measured beside the rounds."""
+        return self._is_countable(rounds) and not self._decided_already(side, rounds)
+
+    @staticmethod
+    def _is_countable(rounds: Sequence[Round]) -> bool:
+        """What executes by itself has no start-up apart, and would execute once more."""
+        return bool(rounds) and all(STARTUP.name in r.figures for r in rounds)
 
     def _decided_already(self, side: Side, rounds: Sequence[Round]) -> bool:
         """Whether the rounds' counters fail it, which have no noise either and speak first."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_rayperf.measurement import Pipeline, Samples
 from pytest_rayperf.outputs import RELATIVE, difference
 from pytest_rayperf.results import Probe
 from pytest_rayperf.wrong import gist, out_of_memory, row_difference
+
+if TYPE_CHECKING:
+    from pytest_rayperf.against.beside import Beside
 
 
 @dataclass
@@ -31,6 +34,8 @@ class Contest:
     compared: bool = False
     difference: str | None = None
     probe: Probe | None = None
+    beside: Beside | None = None
+    """What the far side has of it."""
     error: BaseException | None = None
     """What a pipeline raised; of a duel it is raised again in its other item."""
 

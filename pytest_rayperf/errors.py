@@ -38,5 +38,12 @@ class SelftestDone(BaseException):
     """
 
 
+class ServedElsewhere(BaseException):
+    """The pipelines of a test were executed for another run: what the test asks of results is not asked here.
+
+    No `Exception`, so that no test catches it.
+    """
+
+
 class GateFailure(RayperfError):
     """The verdict fails the test; the text is the report, one line a metric."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_rayperf.reasons import STALE
 from pytest_rayperf.reference import Reference
 from pytest_rayperf.results import Round, Status, Verdict
 from pytest_rayperf.work.comparison import compare_work
@@ -17,11 +16,10 @@ def judge_counters(rounds: Sequence[Round], reference: Reference) -> Verdict | N
     A counter that varies from round to round on a side has noise: it does not gate.
     """
     changed = _changed_counters(rounds, reference)
-    accept = "accept with --rayperf-update-baselines"
     for name, old, new in changed:
         if name == "rows":
             text = _counter_change(name, old, new, reference)
-            reason = f"invalid: {text}; rows are missing or doubled; {accept}"
+            reason = f"invalid: {text}; rows are missing or doubled{reference.mend}"
             return Verdict("invalid", reason, metric=name, wrong=True)
     worse = [change for change in changed if change[2] > change[1]]
     status: Status = "regressed" if worse else "improved"
@@ -30,7 +28,7 @@ def judge_counters(rounds: Sequence[Round], reference: Reference) -> Verdict | N
         return None
     name, old, new = told[0]
     lines = [f"{status}: {_counter_change(*change, reference)}" for change in told]
-    reason = "\n".join(f"{line}; {accept if worse else STALE}" for line in lines)
+    reason = "\n".join(f"{line}{reference.mend if worse else reference.stale}" for line in lines)
     ratio = new / old if old else None
     return Verdict(status, reason, metric=name, ratio=ratio, threshold=1.0)
 
@@ -46,16 +44,14 @@ def judge_work(work: Work | None, reference: Reference) -> Verdict | None:
     if not told:
         return None
     status: Status = "regressed" if worse else "improved"
-    ending = "accept with --rayperf-update-baselines" if worse else STALE
-    lines = [
-        f"{status}: {change.explanation} (exact), baseline {reference.name}; {ending}" for change in told
-    ]
+    ending = reference.mend if worse else reference.stale
+    lines = [f"{status}: {change.explanation} (exact), {reference.source}{ending}" for change in told]
     first = told[0]
     return Verdict(status, "\n".join(lines), metric=first.counter, ratio=first.ratio, threshold=1.0)
 
 
 def _counter_change(name: str, old: int, new: int, reference: Reference) -> str:
-    return f"{name} {old} -> {new} a round (exact), baseline {reference.name}"
+    return f"{name} {old} -> {new} a round (exact), {reference.source}"
 
 
 def _changed_counters(rounds: Sequence[Round], reference: Reference) -> list[tuple[str, int, int]]:

@@ -13,6 +13,7 @@ import pytest
 from pytest_rayperf.resources import Resources, resources_key, timer_key
 
 if TYPE_CHECKING:
+    from pytest_rayperf.against.serving import ServedRayPerf
     from pytest_rayperf.cluster import Cluster
     from pytest_rayperf.data.features import FeatureSource
     from pytest_rayperf.data.sources import ImageSource
@@ -124,7 +125,9 @@ def _rayperf_executor(request: pytest.FixtureRequest, ray_cluster: Cluster) -> I
 
 
 @pytest.fixture
-def rayperf(request: pytest.FixtureRequest, _rayperf_executor: Executor, benchmark: Any) -> Iterator[RayPerf]:
+def rayperf(
+    request: pytest.FixtureRequest, _rayperf_executor: Executor, benchmark: Any
+) -> Iterator[RayPerf | ServedRayPerf]:
     """Measures a Ray Data pipeline and fails the test when it got slower.
 
     `rayperf(lambda: imagenette.read().map_batches(Classify, batch_size=64))` measures rounds, compares

@@ -7,6 +7,8 @@ from dataclasses import replace
 from time import perf_counter
 from typing import NoReturn
 
+from pytest_rayperf.against.beside import Beside, BothSides
+from pytest_rayperf.against.far import FarSide
 from pytest_rayperf.conclusions import Conclusions, Item, Side
 from pytest_rayperf.contest import Contest, SweepLimit
 from pytest_rayperf.duels import duel_verdict, ladder_of, sweep_of
@@ -58,6 +60,7 @@ class RayPerf:
         shared: duels that another item of the same test has measured.
         on_progress: hears where the measurement is; between rounds, and at most now and then inside one.
         on_rounds: hears the item's own rounds once they are complete.
+        far: what is compared with instead of baselines.
     """
 
     def __init__(
@@ -68,10 +71,12 @@ class RayPerf:
         shared: dict[str, Contest],
         on_progress: Callable[[Item, Progress, Schedule], None],
         on_rounds: Callable[[Sequence[Round]], None],
+        far: FarSide | None = None,
     ) -> None:
         self._item = item
+        self._far = far
         self._record = record
-        self._executor = executor
+        self._executor = executor if far is None else BothSides(executor)
         self._shared = shared
         self._on_progress = on_progress
         self._conclusions = Conclusions(item, record, on_rounds)
@@ -102,19 +107,22 @@ class RayPerf:
         conclusions, name = self._conclusions, self._item.name
         side = conclusions.side(self._item.variant)
         contest = Contest({name: name})
+        beside = Beside(self._far, self._item, {self._item.variant: name})
 
         def is_settled(so_far: Samples) -> bool:
-            return conclusions.settled(side, so_far.rounds[name], policy)
+            return conclusions.settled(beside.side(side, so_far), so_far.rounds[name], policy)
 
         try:
-            self._measure(contest, {name: pipeline}, policy, is_settled, warm_ups=warm_ups)
+            pipelines = {name: pipeline, **beside.pipelines}
+            self._measure(contest, pipelines, policy, is_settled, warm_ups=warm_ups)
         except BaseException as error:
             conclusions.add_unfinished(side, contest.samples.rounds.get(name, []), error)
             raise
+        beside.take(contest.samples)
         measured = contest.samples.rounds[name]
         repeated = contest.samples.repeated.get(name, [])
         wrong = unexpected_rows(measured, expected_rows)
-        work = self._counted(side, measured, pipeline)
+        side, work = self._counted(beside.side(side), beside, measured, pipeline)
         profile = self._profiled(side, pipeline)
         benchmark = conclusions.judge(
             side, measured, policy, wrong, repeated=repeated, work=work, profile=profile
@@ -176,14 +184,26 @@ class RayPerf:
         sides = {v: conclusions.side(v) for v in VARIANTS}
         pipelines: dict[str, Pipeline] = {"antipattern": antipattern, "fix": fix}
 
-        def is_settled(so_far: Samples) -> bool:
-            return all(conclusions.settled(sides[v], so_far.rounds[v], policy) for v in VARIANTS)
-
         contest = self._shared.get(self._item.duel_key) if variant else None
         first_time = contest is None
+        beside = contest.beside if contest is not None else None
+        beside = beside or Beside(self._far, self._item, {v: v for v in VARIANTS})
         if contest is None:
-            contest = Contest(_SIDES, tuple(outputs or ()), tolerance, label_tolerance)
-            self._measure_duel(contest, pipelines, policy, is_settled, after_round, warm_ups)
+
+            def is_settled(so_far: Samples) -> bool:
+                pairs = ((beside.side(sides[v], so_far), so_far.rounds[v]) for v in VARIANTS)
+                return all(conclusions.settled(side, rounds, policy) for side, rounds in pairs)
+
+            contest = Contest(_SIDES, tuple(outputs or ()), tolerance, label_tolerance, beside=beside)
+            self._measure_duel(
+                contest,
+                {**pipelines, **beside.pipelines},
+                policy,
+                is_settled,
+                beside.on_near_side(after_round),
+                warm_ups,
+            )
+            beside.take(contest.samples)
             if variant:
                 self._shared[self._item.duel_key] = contest
         conclusions.probe = contest.probe
@@ -207,8 +227,10 @@ class RayPerf:
                 wrong, signal = wrong or below_floor(duels), duels[0]
             repeated = contest.samples.repeated.get(name, [])
             # The anti-pattern is there to be bad: nobody mends it, and it has no work to keep.
-            mine = name == "fix" and name in reported
-            work = self._counted(sides[name], measured[name], fix) if mine else (None, None)
+            sides[name] = beside.side(sides[name])
+            work: tuple[Work | None, str | None] = (None, None)
+            if name == "fix" and name in reported:
+                sides[name], work = self._counted(sides[name], beside, measured[name], fix)
             profile = self._profiled(sides[name], pipelines[name]) if name in reported else None
             benchmarks[name] = conclusions.judge(
                 sides[name], measured[name], policy, wrong, signal, repeated, work, profile
@@ -252,16 +274,26 @@ class RayPerf:
         side = conclusions.side(None)
         sides = {name: f"rung {name!r}" for name in rungs}
         contest = Contest(sides, tuple(outputs or ()), label_tolerance=label_tolerance)
+        beside = Beside(self._far, self._item, {None: last})
 
         def is_settled(so_far: Samples) -> bool:
-            return conclusions.settled(side, so_far.rounds[last], policy)
+            return conclusions.settled(beside.side(side, so_far), so_far.rounds[last], policy)
 
         measured = contest.samples.rounds
         try:
-            self._measure(contest, rungs, policy, is_settled, after_round, warm_ups=warm_ups)
+            self._measure(
+                contest,
+                {**rungs, **beside.pipelines},
+                policy,
+                is_settled,
+                beside.on_near_side(after_round),
+                warm_ups=warm_ups,
+            )
         except BaseException as error:
             conclusions.add_unfinished(side, measured.get(last, []), error)
             raise
+        beside.take(contest.samples)
+        side = beside.side(side)
         contest.compare_rows()
         found = [outputs_wrong(contest.difference, own, expected_rows) for own in measured.values()]
         wrong = next((text for text in found if text), None) or unmeasured(metric, measured)
@@ -416,15 +448,22 @@ class RayPerf:
         return self._executor.profile(pipeline, folder, side.slug)
 
     def _counted(
-        self, side: Side, rounds: Sequence[Round], pipeline: Pipeline
-    ) -> tuple[Work | None, str | None]:
+        self, side: Side, beside: Beside, rounds: Sequence[Round], pipeline: Pipeline
+    ) -> tuple[Side, tuple[Work | None, str | None]]:
+        """The benchmark, with the far side's work if there is one; and its own, or why it is not counted."""
+
         def count(anew: bool) -> Work:
             schedule = self._schedule(self._record.policy())
             progress = Progress(side.variant or self._item.name, 0, 0, 0.0, (), apart="counting work")
             self._on_progress(self._item, progress, schedule)
             return self._executor.count_work(pipeline, anew=anew)
 
-        return self._conclusions.counted(side, rounds, count)
+        if side.reference is None or not side.reference.beside:
+            return side, self._conclusions.counted(side, rounds, count)
+        if not self._conclusions.asks_for_work(side, rounds):
+            return side, (None, None)
+        side, work, problem = beside.with_work(side, count)
+        return side, (work, problem)
 
     def _use_once(self) -> None:
         if self._used:

@@ -15,8 +15,7 @@ from typing import Any
 from pytest_rayperf.baselines import reference_of
 from pytest_rayperf.errors import ConfigurationError
 from pytest_rayperf.policy import Policy, look_schedule
-from pytest_rayperf.reasons import STALE
-from pytest_rayperf.reference import Reference, ReferenceSession
+from pytest_rayperf.reference import STALE, Reference, ReferenceSession
 from pytest_rayperf.reports.json import changes_between, verdict_to_json
 from pytest_rayperf.rereading import MOST_LOOKS, Report, Reread, as_known, reread, with_rows
 from pytest_rayperf.results import STATUSES, Subject, Verdict

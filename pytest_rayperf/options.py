@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,6 +61,17 @@ class Options:
     """USD."""
     profile_udf: Path | None
     """The folder that the UDFs' profiles are written to; None where they are not profiled."""
+    against: str | None = None
+    """The git revision of the far side; None for the files as they are, or where there is no far side."""
+    against_env: tuple[str, ...] = ()
+    """What pip installs for it."""
+    far_side: int | None = None
+    """Where this is the far side itself: the socket that it is asked through."""
+
+    @property
+    def has_far_side(self) -> bool:
+        """Whether the reference is measured now, instead of read from the baselines."""
+        return self.far_side is None and (self.against is not None or bool(self.against_env))
 
 
 _FLAGS = {
@@ -106,6 +118,10 @@ _VALUES: dict[str, tuple[str, str]] = {
     ),
     "address": ("A", "Attach to the Ray cluster at A and leave it running. Default: start a local one."),
     "baselines": ("DIR", "Where the baselines are. Default: baselines"),
+    "against": (
+        "REF",
+        "Compare with this git revision, both sides measured now, in turn, instead of with the baselines.",
+    ),
     "max-slowdown": ("X", "The slowdown, as a factor, that counts as a regression. Default: 1.10"),
     "alpha": ("P", "The chance that a whole run raises any false alarm. Default: 0.01"),
     "min-rounds": ("N", "Rounds before the first look at a benchmark. Default: 3"),
@@ -125,6 +141,9 @@ _VALUES: dict[str, tuple[str, str]] = {
 }
 
 
+_PACKAGES, _FAR_SIDE = "against-env", "far-side"
+
+
 def _dest(name: str) -> str:
     return "rayperf" + (f"_{name.replace('-', '_')}" if name else "")
 
@@ -142,6 +161,17 @@ def add_options(parser: pytest.Parser) -> None:
     for name, (metavar, text) in _VALUES.items():
         group.addoption(_flag(name), metavar=metavar, default=None, dest=_dest(name), help=_escape(text))
         parser.addini(_dest(name), f"As {_flag(name)}.", type="string", default="")
+    group.addoption(
+        _flag(_PACKAGES),
+        metavar="REQ",
+        action="append",
+        default=None,
+        dest=_dest(_PACKAGES),
+        help="The far side runs with this package instead (ray==2.58.1); may be given several times. Without "
+        "--rayperf-against it has the files of this side.",
+    )
+    parser.addini(_dest(_PACKAGES), f"As {_flag(_PACKAGES)}, one a line.", type="linelist", default=[])
+    group.addoption(_flag(_FAR_SIDE), type=int, default=None, dest=_dest(_FAR_SIDE), help=argparse.SUPPRESS)
 
 
 def _escape(text: str) -> str:
@@ -227,7 +257,13 @@ def read_options(config: pytest.Config) -> Options:
             "cost-per-hour", float, None, lambda usd: 0 < usd < 1e9, "US dollars, above 0, such as 3.06"
         ),
         profile_udf=None,
+        against=read.text("against"),
+        against_env=read.texts(_PACKAGES),
+        far_side=config.getoption(_dest(_FAR_SIDE), None),
     )
+    if options.far_side is not None:
+        # It is asked for rounds, and nothing else; what the ini file says is for the near side.
+        return replace(options, against=None, against_env=(), update_baselines=False, selftest=False)
     if _switch(config, "profile-udf"):
         report = options.json or options.html
         beside = Path.cwd() if report is None else report.parent
@@ -255,6 +291,18 @@ def _check_together(config: pytest.Config, options: Options, read: _Values) -> N
                 f"{read.where('selftest')}: cannot go with {read.where(other)}: a self-test compares "
                 "nothing with a baseline; drop one of them"
             )
+    for other in ("update-baselines", "selftest", "profile-udf"):
+        if options.has_far_side and _switch(config, other):
+            far = "against" if options.against is not None else _PACKAGES
+            raise ConfigurationError(
+                f"{read.where(far)}: cannot go with {read.where(other)}: nothing is compared with the "
+                "baselines, and the far side's rounds are none of them; drop one of them"
+            )
+    if options.against_env and options.address is not None:
+        raise ConfigurationError(
+            f"{read.where(_PACKAGES)}: cannot go with {read.where('address')}: with other packages the far "
+            "side needs a cluster of its own; drop one of them"
+        )
     workers = getattr(config.option, "numprocesses", None)
     if not options.active:
         return
@@ -317,6 +365,13 @@ class _Values:
         if given == "":
             raise ConfigurationError(f"{_flag(name)}: needs a value, got an empty one")
         return str(value) if value else None
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        given = self._config.getoption(_dest(name), None)
+        values = tuple(str(value) for value in (self._config.getini(_dest(name)) if given is None else given))
+        if "" in map(str.strip, values):
+            raise ConfigurationError(f"{self.where(name)}: needs a requirement, such as ray==2.58.1")
+        return values
 
     def number(
         self,

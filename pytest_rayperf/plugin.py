@@ -14,6 +14,7 @@ from pytest_rayperf.errors import (
     NotSelftested,
     RayperfError,
     SelftestDone,
+    ServedElsewhere,
 )
 from pytest_rayperf.feed import ReplayTimer
 from pytest_rayperf.fixtures import (
@@ -87,7 +88,8 @@ def pytest_configure(config: pytest.Config) -> None:
     terminal = TerminalScreen(config) if options.active and config.get_verbosity() >= 0 else None
     config.stash[resources_key] = Resources(options, ProgressLine(terminal), project_root(config))
     if options.active:
-        config.pluginmanager.register(_ActivePlugin(config), "rayperf-active")
+        feature = _ActivePlugin if options.far_side is None else _FarPlugin
+        config.pluginmanager.register(feature(config), "rayperf-active")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -121,7 +123,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Turn the core's errors into pytest's."""
     try:
         return (yield)
-    except SelftestDone:
+    except (SelftestDone, ServedElsewhere):
         return None
     except NotSelftested as reason:
         raise pytest.skip.Exception(str(reason), _use_item_location=True) from None
@@ -195,7 +197,8 @@ class _ActivePlugin:
                     item.user_properties.extend(properties_of(benchmark))
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Write the reports, also of a run that failed or was interrupted."""
+        """End the far side; write the reports, also of a run that failed or was interrupted."""
+        self._resources.close()
         if not self._resources.record.cache_info().currsize:
             return
         record = self._resources.record()
@@ -237,6 +240,42 @@ class _ActivePlugin:
         whole = not (option.keyword or option.markexpr or getattr(option, "lf", False))
         if whole and not any("::" in str(arg) for arg in session.config.args):
             self._collected = {self._resources.id_of(item) for item in session.items}
+
+
+class _FarPlugin:
+    """The hooks of a far side, which runs what the near one asks for, and reports nothing."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        from pytest_rayperf.against.serving import Server
+
+        self._resources = config.stash[resources_key]
+        self._reports: list[pytest.TestReport] = []
+        self._resources.server = self._server = Server.at(self._resources.options.far_side or 0)
+        _quieten_pytest_benchmark(config)
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Instead of one test after the other: those that are asked for."""
+        from pytest_rayperf.software import software_versions
+
+        items = {self._resources.id_of(item): item for item in session.items if is_performance_test(item)}
+        try:
+            self._resources.prepare(list(items.values()))
+        except ConfigurationError as error:
+            raise pytest.UsageError(str(error)) from None
+        self._server.loop(items, software_versions(), self._run)
+        return True
+
+    def _run(self, item: pytest.Item) -> str | None:
+        from pytest_rayperf.against.serving import problem_of
+
+        self._reports.clear()
+        # The session, as what comes next, keeps its fixtures (the cluster), and those of no module or test.
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=item.session)
+        return problem_of(self._reports)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Remember how the test that runs went."""
+        self._reports.append(report)
 
 
 def _write_summary(terminal: pytest.TerminalReporter, resources: Resources) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_rayperf.attribution import tell
+from pytest_rayperf.reference import STALE
 from pytest_rayperf.results import Attribution, Comparison, Interval
 
 ENOUGH_SESSIONS = 5
@@ -12,11 +13,6 @@ ENOUGH_SESSIONS = 5
 
 OLDEST = "the oldest kept sessions"
 BESIDE = "against the reference measured beside it in this run"
-
-
-def against(baseline: str) -> str:
-    """What a message says of the file that was compared with, and the mend."""
-    return f"baseline {baseline}; accept with --rayperf-update-baselines"
 
 
 def describe(c: Comparison, found: Attribution | None, reference: str) -> str:
@@ -31,9 +27,6 @@ def describe(c: Comparison, found: Attribution | None, reference: str) -> str:
         f"{c.status}: {c.metric.name} {c.reference:.4g} -> {c.current:.4g}{unit}, {show(c.ratio)}, "
         f"threshold {limit}{operator}{equal}{since}; {reference}"
     )
-
-
-STALE = "the baseline is stale and hides the next slowdown: update it with --rayperf-update-baselines"
 
 
 def explain(surest: Comparison, comparisons: Sequence[Comparison], sessions: int | None) -> str:

@@ -1,4 +1,4 @@
-"""What rounds are compared with: a baseline, as far as deciding needs it."""
+"""What rounds are compared with: a baseline, or the far side, as far as deciding needs it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pytest_rayperf.work.counts import Work
 
 RECENT = 8
 """Sessions that a run is compared with. More would make the reference lag behind what was accepted since."""
+
+STALE = "the baseline is stale and hides the next slowdown: update it with --rayperf-update-baselines"
 
 ANCHORS = 3
 """Oldest sessions that are kept: ten steps of 2 % are no step to the sessions before, and 1.22x to these."""
@@ -27,11 +29,34 @@ class ReferenceSession:
 
 @dataclass(frozen=True)
 class Reference:
-    """A baseline. `name` is the file, for the messages; the oldest session comes first."""
+    """A baseline, or what was measured beside these rounds.
+
+    name: the file, or the far side's name, for the messages.
+    subject: what was measured.
+    sessions: the oldest first.
+    beside: whether its one session was measured now, in turn with the rounds (`--rayperf-against`): the i-th
+        of its rounds beside the i-th of theirs.
+    """
 
     name: str
     subject: Subject
     sessions: tuple[ReferenceSession, ...]
+    beside: bool = False
+
+    @property
+    def source(self) -> str:
+        """What messages say of it."""
+        return f"{self.name}, measured beside it" if self.beside else f"baseline {self.name}"
+
+    @property
+    def mend(self) -> str:
+        """What to do about what got worse and is meant; "" where nothing is kept that could be accepted."""
+        return "" if self.beside else "; accept with --rayperf-update-baselines"
+
+    @property
+    def stale(self) -> str:
+        """What to do about what got better."""
+        return "" if self.beside else f"; {STALE}"
 
     @property
     def recent(self) -> tuple[ReferenceSession, ...]:

@@ -16,6 +16,8 @@ from pytest_rayperf.progress import ProgressLine
 from pytest_rayperf.slugs import slug_of
 
 if TYPE_CHECKING:
+    from pytest_rayperf.against.far import FarSide
+    from pytest_rayperf.against.serving import ServedRayPerf, Server
     from pytest_rayperf.contest import Contest
     from pytest_rayperf.data.features import FeatureSource
     from pytest_rayperf.data.sources import ImageSource
@@ -45,6 +47,10 @@ class Resources:
         self.collected = 0
         """How many performance tests there were before any were chosen from them."""
         self._shared: dict[str, Contest] = {}
+        self.server: Server | None = None
+        """Where this is the far side: who answers the near one."""
+        self.far: FarSide | None = None
+        """What is compared with instead of baselines, once it has been started."""
         self.images = cache(self._open_images)
         self.classifier = cache(self._open_classifier)
         self.record = cache(self._make_record)
@@ -111,7 +117,8 @@ class Resources:
             ConfigurationError: it cannot be used; nothing has been measured.
         """
         record = self.record()
-        record.store.check()
+        if self.options.far_side is None and not self.options.has_far_side:
+            record.store.check()
         if self.options.update_baselines:
             record.store.check_writable()
         tests = [item for item in items if is_performance_test(item)]
@@ -121,7 +128,8 @@ class Resources:
             record.selected = max(len(tests), self.collected)
         for item in tests:
             limits_of(item)
-            record.store.reference(slug_of(self.id_of(item)), self.id_of(item))  # it must be that test's
+            if self.options.far_side is None and not self.options.has_far_side:
+                record.store.reference(slug_of(self.id_of(item)), self.id_of(item))  # it must be that test's
         # Variants of one duel are measured by whichever item comes first.
         self.progress.plan(
             {item.nodeid: _duel_key(item) if _variant(item) else item.nodeid for item in tests}
@@ -130,7 +138,32 @@ class Resources:
             self.images()
         if _any_uses(tests, "classifier"):
             self.classifier()
+        if self.options.has_far_side and tests:
+            self._start_far_side([self.id_of(item).partition("::")[0] for item in tests])
         self.progress.done()
+
+    def _start_far_side(self, files: Sequence[str]) -> None:
+        from pytest_rayperf.against.far import FarSide
+
+        options = self.options
+        given = {
+            "profile": options.profile.name,
+            "model": options.model,
+            "data": options.data,
+            "weights": options.weights,
+            "images": options.images,
+            "address": options.address,
+        }
+        arguments = [f"--rayperf-{name}={value}" for name, value in given.items() if value is not None]
+        # A cache of last failures, say, is the near side's alone.
+        arguments = ["--rayperf", *arguments, "-p", "no:cacheprovider"]
+        self.far = FarSide(self.root, options.against, options.against_env, arguments, self.progress.note)
+        self.far.start(files)
+
+    def close(self) -> None:
+        """End the far side, if there is one."""
+        if self.far is not None:
+            self.far.close()
 
     def id_of(self, item: pytest.Item) -> str:
         """The node id of `item`, relative to the project's folder."""
@@ -141,8 +174,12 @@ class Resources:
 
     def rayperf(
         self, node: pytest.Item, executor: Executor, on_rounds: Callable[[Sequence[Round]], None]
-    ) -> RayPerf:
+    ) -> RayPerf | ServedRayPerf:
         """The harness for one test."""
+        if self.server is not None:
+            from pytest_rayperf.against.serving import ServedRayPerf
+
+            return ServedRayPerf(self.server, executor)
         from pytest_rayperf.conclusions import Item
         from pytest_rayperf.harness import RayPerf
 
@@ -161,6 +198,7 @@ class Resources:
             self._shared,
             lambda it, progress, schedule: self.progress.update(it.name, progress, schedule),
             on_rounds,
+            self.far,
         )
 
     def _subject(self, node: pytest.Item) -> Subject:

@@ -471,6 +471,10 @@ class Benchmark:
     variant: Variant | None = None
     baseline: str | None = None
     """The baseline file compared with, relative to where the run was started; None if there is none."""
+    against: str | None = None
+    """What was measured beside it, in turn, and compared with instead; None where nothing was."""
+    then: tuple[Round, ...] = ()
+    """The rounds of that."""
     work: Work | None = None
     """What its pipeline's work was counted to be, in a short pass that was not timed; None if it was not."""
     profile: Profile | None = None

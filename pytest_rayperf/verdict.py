@@ -12,7 +12,7 @@ from pytest_rayperf.attribution import attribute
 from pytest_rayperf.exact import judge_counters, judge_work
 from pytest_rayperf.policy import Policy
 from pytest_rayperf.questions import of_pairs, of_sessions, speaker, suspect, worth_measuring_on
-from pytest_rayperf.reasons import BESIDE, against, creeping, describe, explain
+from pytest_rayperf.reasons import BESIDE, creeping, describe, explain
 from pytest_rayperf.reference import Reference
 from pytest_rayperf.results import (
     Attribution,
@@ -42,7 +42,7 @@ def judge(
     Args:
         rounds: this session's rounds, at least one.
         subject: what they measured.
-        reference: the baseline of this environment.
+        reference: the baseline of this environment, or what was measured beside the rounds.
         policy: threshold and errors.
         elsewhere: where there is no `reference`, the baseline of another environment: its counters carry
             over if it measured the same with the same software.
@@ -62,6 +62,8 @@ def judge(
     worse = next((verdict for verdict in exact if verdict.status != "improved"), None)
     if worse is not None:
         return worse
+    if reference.beside:
+        return missed or _judge_beside(rounds, reference, policy, exact[0] if exact else None)
     warm = _warm(rounds, policy)
     disturbed = next((r.disturbed for r in warm if r.disturbed), None)
     if disturbed is not None and policy.timed:
@@ -75,14 +77,12 @@ def judge(
     found = attribute(warm, [r for s in reference.recent for r in s.rounds])
     regressed = [c for c in comparisons if c.status == "regressed"]
     if regressed:
-        reason = "\n".join(describe(c, found, against(reference.name)) for c in regressed)
+        reason = "\n".join(describe(c, found, reference.source + reference.mend) for c in regressed)
         return _from(regressed[0], comparisons, reason, found)
     if exact:
         return exact[0]
     if not policy.timed:
-        times = "once" if len(rounds) == 1 else f"{len(rounds)} times"
-        same = f"counters as in {reference.name}; executed {times}: only a large slowdown shows"
-        return Verdict("unchanged", same)
+        return _untimed(rounds, reference)
     if other is not None:
         return Verdict("incomparable", other)
     if not comparisons:
@@ -105,6 +105,8 @@ def settled(
         return True
     if judge_counters(rounds, reference) is not None or missed_target(rounds, policy) is not None:
         return True
+    if reference.beside:
+        return _settled_beside(rounds, reference, policy)
     if other_machine(probe, reference) is not None:
         return True
     warm = _warm(rounds, policy)
@@ -120,7 +122,44 @@ def settled(
     return not worth_measuring_on(questions, answers)
 
 
-def judge_pairs(reference: Sequence[Round], current: Sequence[Round], policy: Policy) -> Verdict:
+def _judge_beside(
+    rounds: Sequence[Round], reference: Reference, policy: Policy, better: Verdict | None
+) -> Verdict:
+    """What the times say, where nothing that has no noise got worse: `better` says what of it got better."""
+    then, now = _beside(rounds, reference, policy)
+    if policy.timed:
+        verdict = judge_pairs(then, now, policy, reference.source)
+        return verdict if better is None or verdict.status == "regressed" else better
+    answers = [question.answer for question in of_pairs(then, now, policy)]
+    if any(answer.status == "regressed" for answer in answers):
+        return judge_pairs(then, now, policy, reference.source)
+    return better or _untimed(rounds, reference)
+
+
+def _settled_beside(rounds: Sequence[Round], reference: Reference, policy: Policy) -> bool:
+    then, now = _beside(rounds, reference, policy)
+    if not policy.timed:
+        return not suspect(of_pairs(then, now, policy))
+    return settled_pairs(then, now, policy)
+
+
+def _beside(
+    rounds: Sequence[Round], reference: Reference, policy: Policy
+) -> tuple[Sequence[Round], Sequence[Round]]:
+    then, now = _partners(reference.sessions[0].rounds, rounds)
+    return _warm(then, policy), _warm(now, policy)
+
+
+def _untimed(rounds: Sequence[Round], reference: Reference) -> Verdict:
+    times = "once" if len(rounds) == 1 else f"{len(rounds)} times"
+    return Verdict(
+        "unchanged", f"counters as in {reference.name}; executed {times}: only a large slowdown shows"
+    )
+
+
+def judge_pairs(
+    reference: Sequence[Round], current: Sequence[Round], policy: Policy, source: str = BESIDE
+) -> Verdict:
     """The verdict on rounds beside a reference that was measured in the same session, in turn.
 
     What the machine did to both cancels, so that nothing is known or believed of sessions.
@@ -130,6 +169,7 @@ def judge_pairs(reference: Sequence[Round], current: Sequence[Round], policy: Po
         current: the i-th was measured beside the i-th of the reference. One that has no partner, for the
             measurement ended between the two, says nothing of times.
         policy: threshold and errors.
+        source: what messages say of the reference.
     """
     wrong = _rows_differ([*reference, *current])
     if wrong:
@@ -141,7 +181,7 @@ def judge_pairs(reference: Sequence[Round], current: Sequence[Round], policy: Po
     found = attribute(now, then)
     regressed = [c for c in comparisons if c.status == "regressed"]
     if regressed:
-        reason = "\n".join(describe(c, found, BESIDE) for c in regressed)
+        reason = "\n".join(describe(c, found, source) for c in regressed)
         return _from(regressed[0], comparisons, reason, found)
     said = speaker(comparisons)
     reason = explain(said, comparisons, None)

@@ -49,9 +49,10 @@ def row_difference(samples: Samples, sides: Mapping[str, str]) -> str | None:
 
     Args:
         samples: of every variant.
-        sides: what each is called in the text.
+        sides: what each is called in the text; what is not among them is not compared.
     """
-    rows = {name: sorted({r.rows for r in rounds}) for name, rounds in samples.rounds.items()}
+    mine = ((name, rounds) for name, rounds in samples.rounds.items() if name in sides)
+    rows = {name: sorted({r.rows for r in rounds}) for name, rounds in mine}
     if len({tuple(found) for found in rows.values()}) < 2:
         return None
     return "rows " + ", ".join(f"{found} in {sides[name]}" for name, found in rows.items())

@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_rayperf.reasons import STALE, against, creeping, describe, explain, show
+from pytest_rayperf.reasons import creeping, describe, explain, show
+from pytest_rayperf.reference import STALE
 from pytest_rayperf.results import CPU_PER_ROW, THROUGHPUT, Attribution, Change, Comparison, Interval
+
+ACCEPT = "baseline f.json; accept with --rayperf-update-baselines"
 
 
 def comparison(metric=THROUGHPUT, status="regressed", slowdown=(1.25, 1.2, 1.3), mde=1.15):
@@ -27,29 +30,29 @@ class TestShow:
 
 class TestDescribe:
     def test_a_rate(self):
-        assert describe(comparison(), None, against("f.json")) == (
+        assert describe(comparison(), None, ACCEPT) == (
             "regressed: throughput 41.2 -> 33 rows/s, 0.80x [0.77, 0.83], threshold 1/1.10; "
             "baseline f.json; accept with --rayperf-update-baselines"
         )
 
     def test_a_time(self):
-        text = describe(comparison(CPU_PER_ROW), None, against("f.json"))
+        text = describe(comparison(CPU_PER_ROW), None, ACCEPT)
         assert "cpu_seconds_per_row 41.2 -> 33 s, 1.25x [1.20, 1.30], threshold 1.10;" in text
 
     def test_the_operator(self):
         found = Attribution((Change("A", "CPU", 1.0, 1.0),), (), 0.0)
-        text = describe(comparison(), found, against("f.json"))
+        text = describe(comparison(), found, ACCEPT)
         assert "; operator A +100% CPU; waiting +0%; baseline" in text
 
     def test_no_operator_is_known(self):
-        assert "operator" not in describe(comparison(), Attribution((), (), None), against("f.json"))
+        assert "operator" not in describe(comparison(), Attribution((), (), None), ACCEPT)
 
     def test_with_what_it_was_compared_where_that_is_not_what_went_before(self):
         old = replace(comparison(), since="the oldest")
         assert describe(old, None, "there").endswith(", threshold 1/1.10; against the oldest; there")
 
     def test_one_line(self):
-        assert "\n" not in describe(comparison(), None, against("f.json"))
+        assert "\n" not in describe(comparison(), None, ACCEPT)
 
 
 class TestExplain:

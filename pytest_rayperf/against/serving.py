@@ -1,0 +1,174 @@
+"""The far side itself: its tests run up to their pipelines, which are executed when the near side asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from typing import Any, NoReturn
+
+import pytest
+
+from pytest_rayperf.against.wire import PROTOCOL, Channel, Message, SideLost, execution_to_json
+from pytest_rayperf.errors import RayperfError, ServedElsewhere
+from pytest_rayperf.instrumenting import instrument
+from pytest_rayperf.measurement import Executor, Inspection, Pipeline, release
+from pytest_rayperf.work.counts import WorkUncountable, work_to_json
+from pytest_rayperf.wrong import gist
+
+AfterRound = Callable[[str], Inspection | None]
+
+
+class Server:
+    """Answers the near side.
+
+    Args:
+        channel: to it.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._next: Message | None = None
+        self._served = False
+
+    @classmethod
+    def at(cls, descriptor: int) -> Server:
+        """At the socket with this number, which the near side has left open."""
+        return cls(Channel(Connection(descriptor)))
+
+    def loop(
+        self,
+        items: Mapping[str, pytest.Item],
+        software: Mapping[str, str | None],
+        run: Callable[[pytest.Item], str | None],
+    ) -> None:
+        """Run the tests that are asked for, until the near side closes or ends.
+
+        Args:
+            items: by the id that the near side knows them by.
+            software: the versions here.
+            run: runs one; says why it failed, or was skipped, and None otherwise.
+        """
+        try:
+            self._channel.send("hello", protocol=PROTOCOL, items=sorted(items), software=dict(software))
+            while (message := self._take())["kind"] != "close":
+                self._open(message, items, run)
+        except SideLost:
+            return  # there is nobody to answer; pytest clears up as ever
+
+    def serve(
+        self, executor: Executor, pipelines: Mapping[str | None, Pipeline], after_round: AfterRound
+    ) -> NoReturn:
+        """Within a test: execute these pipelines, by variant, until another test is asked for.
+
+        Raises:
+            ServedElsewhere: once it is.
+        """
+        self._served = True
+        self._channel.send("opened", variants=list(pipelines))
+        while (message := self._channel.receive())["kind"] in ("round", "work"):
+            try:
+                answer = self._answer(message, executor, pipelines, after_round)
+            except SideLost:
+                raise
+            except Exception as error:  # noqa: BLE001 - told to the near side, whose test fails with it
+                release(error)
+                self._channel.send("error", text=f"the pipeline raised {type(error).__name__}: {gist(error)}")
+            else:
+                self._channel.send("answer", **answer)
+        self._next = message
+        raise ServedElsewhere
+
+    def _take(self) -> Message:
+        """The message that ended a test, or the next one."""
+        message, self._next = self._next, None
+        return message if message is not None else self._channel.receive()
+
+    def _open(
+        self, message: Message, items: Mapping[str, pytest.Item], run: Callable[[pytest.Item], str | None]
+    ) -> None:
+        item = items.get(str(message.get("item")))
+        if message["kind"] != "open" or item is None:
+            self._channel.send("error", text=f"there is no test {message.get('item')}", ended=True)
+            return
+        self._served = False
+        problem = run(item)
+        if not self._served:
+            text = problem or "the test measures nothing"
+            self._channel.send("error", text=f"{message['item']}: {text}", ended=True)
+
+    def _answer(
+        self,
+        message: Message,
+        executor: Executor,
+        pipelines: Mapping[str | None, Pipeline],
+        after_round: AfterRound,
+    ) -> dict[str, Any]:
+        variant = message.get("variant")
+        pipeline = pipelines.get(variant, pipelines.get(None))
+        if pipeline is None:
+            raise RayperfError(f"there is no variant {variant!r} in this test")
+        if message["kind"] == "work":
+            try:
+                return {"work": work_to_json(executor.count_work(pipeline, anew=bool(message.get("anew"))))}
+            except WorkUncountable as reason:
+                return {"uncountable": str(reason)}
+        execution = executor.run(
+            pipeline, keep_outputs=False, on_rows=lambda rows: self._channel.send("rows", rows=rows)
+        )
+        found = after_round(variant or "")
+        if found is not None:
+            figures = {**execution.round.figures, **found.figures}
+            execution = replace(execution, round=replace(execution.round, figures=figures))
+        return execution_to_json(execution)
+
+
+class ServedRayPerf:
+    """What the `rayperf` fixture gives to a test of the far side: it has `RayPerf`'s methods.
+
+    Args:
+        server: who is asked.
+        executor: runs the pipelines.
+    """
+
+    def __init__(self, server: Server, executor: Executor) -> None:
+        self._server = server
+        self._executor = executor
+
+    def __call__(self, pipeline: Pipeline, **_: Any) -> NoReturn:
+        """Serve it."""
+        self._server.serve(self._executor, {None: pipeline}, lambda name: None)
+
+    def duel(
+        self, *, antipattern: Pipeline, fix: Pipeline, after_round: AfterRound | None = None, **_: Any
+    ) -> NoReturn:
+        """Serve both."""
+        pipelines: dict[str | None, Pipeline] = {"antipattern": antipattern, "fix": fix}
+        self._server.serve(self._executor, pipelines, after_round or (lambda name: None))
+
+    def ladder(
+        self, rungs: Mapping[str, Pipeline], *, after_round: AfterRound | None = None, **_: Any
+    ) -> NoReturn:
+        """Serve the last rung: what has a baseline is compared."""
+        last = list(rungs)[-1]
+        given = after_round or (lambda name: None)
+        self._server.serve(self._executor, {None: rungs[last]}, lambda name: given(last))
+
+    def sweep(self, *_: Any, **__: Any) -> NoReturn:
+        """Nothing to serve: a sweep has no verdict."""
+        raise ServedElsewhere
+
+    raises = warns = is_silent = sweep
+
+    instrument = staticmethod(instrument)
+
+
+def problem_of(reports: list[pytest.TestReport]) -> str | None:
+    """Why a test did not come to its pipelines: of its reports the first that did not pass, in a line."""
+    for report in reports:
+        if report.passed:
+            continue
+        text = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longreprtext
+        lines = [line for line in str(text).strip().splitlines() if line.strip()]
+        return f"{'skipped' if report.skipped else 'failed'} there: {lines[-1] if lines else report.outcome}"
+    return None
