@@ -74,7 +74,7 @@ class Conclusions:
         slug = slug_of(id)
         if variant is not None and own is None:
             slug = f"{slug}-{variant}"
-        kept = not self._record.options.has_far_side
+        kept = self._record.options.reads_baselines
         return Side(id, slug, variant, self._record.store.reference(slug, id) if kept else None)
 
     def settled(self, side: Side, rounds: Sequence[Round], policy: Policy) -> bool:

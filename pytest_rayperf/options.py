@@ -73,6 +73,11 @@ class Options:
         """Whether the reference is measured now, instead of read from the baselines."""
         return self.far_side is None and (self.against is not None or bool(self.against_env))
 
+    @property
+    def reads_baselines(self) -> bool:
+        """Whether anything is compared with the baselines."""
+        return self.far_side is None and not self.has_far_side
+
 
 _FLAGS = {
     "": (

@@ -238,7 +238,11 @@ class _ActivePlugin:
         """Remember a whole-suite run's tests: only then can a baseline be told to be left over."""
         option = session.config.option
         whole = not (option.keyword or option.markexpr or getattr(option, "lf", False))
-        if whole and not any("::" in str(arg) for arg in session.config.args):
+        if (
+            whole
+            and self._resources.options.reads_baselines
+            and not any("::" in str(arg) for arg in session.config.args)
+        ):
             self._collected = {self._resources.id_of(item) for item in session.items}
 
 

@@ -88,8 +88,8 @@ class Resources:
         from pytest_rayperf.reports.json import report_on
 
         run = self.run()
-        shows_history = self.options.json is not None or self.options.html is not None
-        return report_on(self._with_history(run) if shows_history else run)
+        reported = self.options.json is not None or self.options.html is not None
+        return report_on(self._with_history(run) if reported and self.options.reads_baselines else run)
 
     def _with_history(self, run: Run) -> Run:
         """With what was accepted before this run: JSON has it, and HTML draws it."""
@@ -117,7 +117,7 @@ class Resources:
             ConfigurationError: it cannot be used; nothing has been measured.
         """
         record = self.record()
-        if self.options.far_side is None and not self.options.has_far_side:
+        if self.options.reads_baselines:
             record.store.check()
         if self.options.update_baselines:
             record.store.check_writable()
@@ -128,7 +128,7 @@ class Resources:
             record.selected = max(len(tests), self.collected)
         for item in tests:
             limits_of(item)
-            if self.options.far_side is None and not self.options.has_far_side:
+            if self.options.reads_baselines:
                 record.store.reference(slug_of(self.id_of(item)), self.id_of(item))  # it must be that test's
         # Variants of one duel are measured by whichever item comes first.
         self.progress.plan(
@@ -235,7 +235,7 @@ class Resources:
                 "weights": classifier.weights,
                 "fingerprint": classifier.fingerprint,
             }
-        return self.record().run(data, model)
+        return self.record().run(data, model, None if self.far is None else self.far.name)
 
 
 resources_key = pytest.StashKey[Resources]()

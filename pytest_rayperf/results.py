@@ -630,5 +630,7 @@ class Run:
     commit: str | None = None
     cost_per_hour: float | None = None
     """USD an hour that the cluster costs; None where that was not said."""
+    against: str | None = None
+    """The far side, which was measured beside it and compared with instead of baselines; None without one."""
     history: Mapping[str, tuple[Accepted, ...]] | None = None
     """By slug, the sessions that its baseline ever had, oldest first; None where nobody looked."""

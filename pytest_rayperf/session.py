@@ -175,7 +175,12 @@ class RunRecord:
             if _is_gone(baseline, collected, files, exists)
         ]
 
-    def run(self, data: Mapping[str, str | int | None], model: Mapping[str, str | int | None]) -> Run:
+    def run(
+        self,
+        data: Mapping[str, str | int | None],
+        model: Mapping[str, str | int | None],
+        against: str | None = None,
+    ) -> Run:
         """Everything so far, for the reports."""
         options = self.options
         return Run(
@@ -204,6 +209,7 @@ class RunRecord:
             warnings=tuple(self.notes),
             commit=self.provenance.commit,
             cost_per_hour=options.cost_per_hour,
+            against=against,
         )
 
 

@@ -168,7 +168,9 @@ def problem_of(reports: list[pytest.TestReport]) -> str | None:
     for report in reports:
         if report.passed:
             continue
-        text = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longreprtext
-        lines = [line for line in str(text).strip().splitlines() if line.strip()]
-        return f"{'skipped' if report.skipped else 'failed'} there: {lines[-1] if lines else report.outcome}"
+        found = report.longrepr
+        crash = getattr(found, "reprcrash", None)  # of a traceback; what was skipped has a tuple
+        text = found[-1] if isinstance(found, tuple) else crash.message if crash else report.longreprtext
+        line = next(iter(str(text).strip().splitlines()), "")
+        return f"{'skipped' if report.skipped else 'failed'} there: {line}"
     return None

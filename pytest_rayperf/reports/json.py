@@ -56,6 +56,7 @@ def report_on(run: Run) -> Report:
         "environment": asdict(run.environment),
         "software": dict(run.software),
         "software_changes": software_changes(run.benchmarks, run.software),
+        "against": run.against,
         "profile": run.profile,
         "data": dict(run.data),
         "model": dict(run.model),
@@ -138,7 +139,21 @@ def _benchmark(benchmark: Benchmark, run: Run, saving: Mapping[str, Any] | None)
         "duel": None if benchmark.duel is None else _duel(benchmark.duel),
         "verdict": verdict_to_json(benchmark.verdict),
         "baseline": benchmark.baseline,
+        "against": benchmark.against,
+        "then": _then(benchmark.then),
         "history": None if history is None else [asdict(one) for one in history],
+    }
+
+
+def _then(rounds: Sequence[Round]) -> dict[str, Any] | None:
+    """The rounds that were measured beside it."""
+    if not rounds:
+        return None
+    names = sorted({name for r in rounds for name in r.all_counters()})
+    return {
+        "rounds": {name: [r.metric(name) for r in rounds] for name in METRICS},
+        "counters_by_round": {name: [r.all_counters().get(name) for r in rounds] for name in names},
+        "operators": operators_of(rounds),
     }
 
 

@@ -118,6 +118,7 @@ def _head(report: Report) -> list[str]:
         phrases.subject(report, name),
         f"environment {name(report['environment']['id'])}",
         f"{report['duration_s']:.0f} s",
+        phrases.far_side(report, name),
         phrases.software(report, name),
     ]
     return [f"## rayperf: {prose(headline(report))}", "; ".join(filter(None, facts))]
@@ -125,7 +126,8 @@ def _head(report: Report) -> list[str]:
 
 def _columns(report: Report) -> list[str]:
     priced = ["USD/M rows", "fix saves"] if report["cost_per_hour_usd"] is not None else []
-    return ["test", "rows/s", "CPU ms/row", "vs baseline", "sees", "fix is better by", *priced, "verdict"]
+    against = f"vs {phrases.reference(report)}"
+    return ["test", "rows/s", "CPU ms/row", against, "sees", "fix is better by", *priced, "verdict"]
 
 
 def _row(report: Report, each: Row) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_rayperf.reports.markdown_parts import bullets, details, figure, name, prose, table
-from pytest_rayperf.reports.phrases import interval
+from pytest_rayperf.reports.phrases import interval, reference
 from pytest_rayperf.reports.rows import MISSING, Row, number
 from pytest_rayperf.results import METRICS
 
@@ -36,7 +36,7 @@ def folded(row: Row) -> str:
     return details(
         f"{row.title}: {row.status}",
         bullets(_most([prose(line) for line in row.reasons])),
-        _comparisons(benchmark["verdict"]["comparisons"]),
+        _comparisons(benchmark),
         _operators(benchmark),
         _counters(benchmark["counters"]),
         _latency(benchmark["latency"]),
@@ -49,7 +49,8 @@ def _most(lines: Sequence[str]) -> list[str]:
     return [*lines[:_MOST], *([f"and {others} more"] if others > 0 else [])]
 
 
-def _comparisons(comparisons: Sequence[Mapping[str, Any]]) -> str:
+def _comparisons(benchmark: Mapping[str, Any]) -> str:
+    comparisons = benchmark["verdict"]["comparisons"]
     if not comparisons:
         return ""
     rows = []
@@ -68,7 +69,7 @@ def _comparisons(comparisons: Sequence[Mapping[str, Any]]) -> str:
                 MISSING if c["mde"] is None else f"{c['mde']:.2f}x",
             ]
         )
-    return table(["metric", "verdict", "baseline", "now", "ratio", "threshold", "sees"], rows)
+    return table(["metric", "verdict", reference(benchmark), "now", "ratio", "threshold", "sees"], rows)
 
 
 def _operators(benchmark: Mapping[str, Any]) -> str:
@@ -85,7 +86,8 @@ def _operators(benchmark: Mapping[str, Any]) -> str:
         ]
         change = [changes.get(operator["name"], MISSING)] if changes else []
         rows.append([name(operator["name"]), *cells, *change])
-    head = ["operator", *(_OPERATOR[key] for key in measured), *(["since the baseline"] if changes else [])]
+    since = [f"since the {reference(benchmark)}"] if changes else []
+    head = ["operator", *(_OPERATOR[key] for key in measured), *since]
     return table(head, rows)
 
 
@@ -145,5 +147,5 @@ def _notes(benchmark: Mapping[str, Any]) -> Iterator[str]:
     if benchmark["limits"]:
         told = ", ".join(f"{name(limit)} {value:g}" for limit, value in benchmark["limits"].items())
         yield f"limits of its own: {told}"
-    if benchmark["baseline"]:
-        yield f"baseline: {prose(benchmark['baseline'])}"
+    if compared := benchmark.get("against") or benchmark["baseline"]:
+        yield f"{reference(benchmark)}: {prose(compared)}"

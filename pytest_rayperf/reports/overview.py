@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_rayperf.reports.phrases import reference
 from pytest_rayperf.reports.pictures.verdicts import reach, verdict_drawing
 from pytest_rayperf.reports.rows import MISSING, Row, counts_of, headline
 from pytest_rayperf.reports.tables import LIMITS, Column, Table
@@ -30,6 +31,7 @@ class Overview:
 
     Attributes:
         headline: `1 of 22 slower; 2 inconclusive`.
+        reference: what is compared with: `baseline`, `far side`.
         counts: how many benchmarks have each verdict, those that none has left out.
         lines: the worst first.
         reach: the factor at both ends of the drawings.
@@ -42,6 +44,7 @@ class Overview:
     """
 
     headline: str
+    reference: str
     counts: Mapping[str, int]
     lines: tuple[Line, ...]
     reach: float
@@ -58,6 +61,7 @@ def overview_of(report: Report, rows: Sequence[Row]) -> Overview:
     end = reach(rows)
     return Overview(
         headline=headline(report),
+        reference=reference(report),
         counts=counts_of(report),
         lines=tuple(Line(row, verdict_drawing(row, end), _saving(row)) for row in rows),
         reach=end,
@@ -87,6 +91,8 @@ def _facts(report: Report) -> Iterable[tuple[str, str]]:
     yield "started", str(report["started_at"])
     yield "took", f"{report['duration_s']:.0f} s"
     yield "commit", report.get("commit") or "not known"
+    if report.get("against"):
+        yield "far side", report["against"]
     yield "profile", report["profile"]
     images = data.get("images")
     size = data.get("bytes")
@@ -154,8 +160,9 @@ def _software(report: Report) -> Table:
         )
         for name, version in (report.get("software") or {}).items()
     )
-    columns = (Column("Name", "name"), Column("Version", "text"), Column("In the baselines", "text"))
-    return Table("Versions, now and in the baselines", columns, rows)
+    there = "on the far side" if report.get("against") else "in the baselines"
+    columns = (Column("Name", "name"), Column("Version", "text"), Column(there.capitalize(), "text"))
+    return Table(f"Versions, now and {there}", columns, rows)
 
 
 def _final(final: Mapping[str, Any] | None) -> Table | None:

@@ -49,6 +49,16 @@ def subject(report: Report, name: Name) -> str:
     )
 
 
+def reference(one: Mapping[str, Any]) -> str:
+    """What the figures of a report, or of a benchmark, are compared with."""
+    return "far side" if one.get("against") else "baseline"
+
+
+def far_side(report: Report, name: Name) -> str | None:
+    """`far side main (1a2b3c4d5e6f)`; None without one."""
+    return f"far side {name(report['against'])}" if report.get("against") else None
+
+
 def software(report: Report, name: Name) -> str | None:
     """`ray 2.58.1 -> 2.60.0, torch same`: what may explain a change before anything else does.
 
@@ -58,7 +68,7 @@ def software(report: Report, name: Name) -> str | None:
     if changes is None:
         return None
     if not changes:
-        return "software as in the baselines"
+        return "the same software on both sides" if report.get("against") else "software as in the baselines"
     changed = {change["name"]: change for change in changes}
     same = {package for package in _ALWAYS if package not in changed and report["software"].get(package)}
     named = [package for package in dict.fromkeys([*_ALWAYS, *changed]) if package in {*same, *changed}]

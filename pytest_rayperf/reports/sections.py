@@ -200,7 +200,8 @@ def _rounds(count: int) -> str:
 
 def _facts(benchmark: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     yield "test", benchmark["id"]
-    yield "baseline", benchmark.get("baseline") or "none"
+    against = benchmark.get("against")
+    yield ("far side", against) if against else ("baseline", benchmark.get("baseline") or "none")
     yield "rounds", f"{_count(benchmark)} counted, {len(benchmark.get('repeated') or ())} measured again"
     if not benchmark.get("timed", True):
         yield "executed once", "its signal has no noise; metrics that have do not decide"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_rayperf.reports import safe
 from pytest_rayperf.reports.lines import COLUMNS, Line, Style, cut, shortened, width, wrapped
+from pytest_rayperf.reports.phrases import reference
 from pytest_rayperf.reports.rows import MISSING, Figure, Ratio, Row, number, rows_of, short
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def frame(report: Mapping[str, Any], rows: Sequence[Row]) -> pandas.DataFrame:
     tried = (_columns(report, rows, brief) for brief in range(_BRIEFEST + 1))
     columns = next((columns for columns in tried if _width(columns, _FAIR) <= COLUMNS), None)
     made: pandas.DataFrame = pandas.DataFrame(_fitted(columns or _columns(report, rows, _BRIEFEST)))
-    return made
+    renamed: pandas.DataFrame = made.rename(columns={_AGAINST: f"vs {reference(report)}"})  # as wide
+    return renamed
 
 
 def _columns(report: Mapping[str, Any], rows: Sequence[Row], brief: int) -> dict[str, list[Parts]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pytest_rayperf.reports.phrases import reference
 from pytest_rayperf.reports.rows import MISSING
 from pytest_rayperf.reports.units import (
     BYTES,
@@ -170,16 +171,16 @@ def comparisons_table(benchmark: Mapping[str, Any]) -> Table:
     columns = (
         Column("Metric", "text"),
         Column("Verdict", "text"),
-        Column("Baseline"),
+        Column(reference(benchmark).capitalize()),
         Column("Now"),
         Column("Unit", "text"),
-        Column("Now / baseline"),
+        Column(f"Now / {reference(benchmark)}"),
         LIMITS,
         Column("Threshold"),
         Column("Could see"),
         Column("Compared", "text"),
     )
-    return Table("Compared with the baseline", columns, tuple(rows))
+    return Table(f"Compared with the {reference(benchmark)}", columns, tuple(rows))
 
 
 def attribution_table(benchmark: Mapping[str, Any]) -> Table:
@@ -193,7 +194,8 @@ def attribution_table(benchmark: Mapping[str, Any]) -> Table:
     if found.get("waiting") is not None:
         rows.append(("all operators", "waiting", MISSING, percent(found["waiting"])))
     columns = (Column("Operator", "name"), Column("In", "text"), Column("Own change"), Column("Of the whole"))
-    return Table("Where it comes from: operators since the baseline", columns, tuple(rows))
+    title = f"Where it comes from: operators since the {reference(benchmark)}"
+    return Table(title, columns, tuple(rows))
 
 
 def latency_table(benchmark: Mapping[str, Any]) -> Table:

@@ -156,6 +156,7 @@ def _closing(report: Report) -> Iterator[Line]:
         phrases.subject(report, _name),
         f"environment {_name(report['environment']['id'], 80)}",
         f"{report['duration_s']:.0f} s",
+        phrases.far_side(report, _name),
         phrases.software(report, _name),
     ]
     line = ""

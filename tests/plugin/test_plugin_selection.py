@@ -180,6 +180,8 @@ DEFAULTS = {
     "--rayperf-weights": "random (default",
     "--rayperf-address": "Default: start a local one",
     "--rayperf-baselines": "Default: baselines",
+    "--rayperf-against": "instead of with the baselines",
+    "--rayperf-against-env": "may be given several times",
     "--rayperf-max-slowdown": "Default: 1.10",
     "--rayperf-alpha": "Default: 0.01",
     "--rayperf-min-rounds": "Default: 3",
