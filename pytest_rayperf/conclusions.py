@@ -106,7 +106,7 @@ class Conclusions:
             verdict = Verdict("invalid", wrong, wrong=True)
         else:
             store, subject = self._record.store, self._item.subject
-            apart = side.reference is not None or side.problem is not None
+            apart = side.reference is not None or not self._record.options.reads_baselines
             elsewhere = None if apart else store.elsewhere(side.slug, side.id)
             software = self._record.provenance.software
             verdict = judge(rounds, subject, side.reference, policy, elsewhere, software, work[0], self.probe)
@@ -153,6 +153,8 @@ class Conclusions:
         if not self._is_countable(rounds):
             return None, None
         options = self._record.options
+        if not options.reads_baselines:
+            return None, None
         reference = side.reference or self._record.store.elsewhere(side.slug, side.id)
         then = None if reference is None else reference.work
         if not options.update_baselines and (then is None or self._decided_already(side, rounds)):

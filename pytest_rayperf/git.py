@@ -28,6 +28,7 @@ def ask_git(
     *arguments: str,
     given: bytes | None = None,
     time_limit_s: float = TIME_LIMIT_S,
+    fetches: bool = False,
 ) -> bytes | None:
     """What git prints when it is run in `folder`.
 
@@ -37,6 +38,8 @@ def ask_git(
         folder: any within the repository.
         arguments: of git.
         given: what it reads from its standard input.
+        time_limit_s: seconds after which it is ended.
+        fetches: whether it may fetch what a partial clone left out.
     """
     environment = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK}
     try:
@@ -47,7 +50,7 @@ def ask_git(
             input=given or b"",
             timeout=time_limit_s,
             check=False,
-            env=environment | _QUIET,
+            env=environment | _QUIET | ({"GIT_NO_LAZY_FETCH": "0"} if fetches else {}),
         )
     except (OSError, ValueError, subprocess.TimeoutExpired):  # ValueError: a null byte in a name
         return None

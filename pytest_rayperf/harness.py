@@ -107,7 +107,7 @@ class RayPerf:
         conclusions, name = self._conclusions, self._item.name
         side = conclusions.side(self._item.variant)
         contest = Contest({name: name})
-        beside = Beside(self._far, self._item, {self._item.variant: name})
+        beside = Beside(self._far, self._item, {self._item.variant: name}, alone=True)
 
         def is_settled(so_far: Samples) -> bool:
             return conclusions.settled(beside.side(side, so_far), so_far.rounds[name], policy)
@@ -197,7 +197,7 @@ class RayPerf:
             contest = Contest(_SIDES, tuple(outputs or ()), tolerance, label_tolerance, beside=beside)
             self._measure_duel(
                 contest,
-                {**pipelines, **beside.pipelines},
+                pipelines,
                 policy,
                 is_settled,
                 beside.on_near_side(after_round),
@@ -274,7 +274,7 @@ class RayPerf:
         side = conclusions.side(None)
         sides = {name: f"rung {name!r}" for name in rungs}
         contest = Contest(sides, tuple(outputs or ()), label_tolerance=label_tolerance)
-        beside = Beside(self._far, self._item, {None: last})
+        beside = Beside(self._far, self._item, {None: last}, alone=True)
 
         def is_settled(so_far: Samples) -> bool:
             return conclusions.settled(beside.side(side, so_far), so_far.rounds[last], policy)
@@ -485,7 +485,8 @@ class RayPerf:
         gives_up: Callable[[str, Exception], bool] = lambda name, error: False,
         warm_ups: int = 1,
     ) -> None:
-        schedule = self._schedule(policy, warm_ups)
+        # A far side's outputs are not this side's to compare.
+        schedule = replace(self._schedule(policy, warm_ups), keep_outputs=len(contest.sides) > 1)
         before = self._record.probe()
         self._conclusions.probe = _probed(before, before)  # as far as it is known while rounds are measured
         try:
@@ -516,6 +517,8 @@ class RayPerf:
         warm_ups: int,
     ) -> None:
         try:
+            if contest.beside is not None:
+                pipelines = {**pipelines, **contest.beside.pipelines}
             self._measure(contest, pipelines, policy, is_settled, after_round, warm_ups=warm_ups)
         except Exception as error:  # noqa: BLE001 - kept: raised again in both of the duel's items
             contest.error = error

@@ -197,7 +197,13 @@ def given_without_switch(config: pytest.Config) -> str | None:
     """A flag given on the command line without --rayperf: a CI job that forgot it would pass unmeasured."""
     if is_active(config):
         return None
-    return next((_flag(n) for n in _FLAGS if n and config.getoption(_dest(n), None)), None)
+    asked = [*_FLAGS, "against", _PACKAGES]
+    return next((_flag(n) for n in asked if n and config.getoption(_dest(n), None)), None)
+
+
+def own_flags() -> frozenset[str]:
+    """Our options that have no value."""
+    return frozenset(map(_flag, _FLAGS))
 
 
 def project_root(config: pytest.Config) -> Path:

@@ -198,7 +198,12 @@ class _ActivePlugin:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """End the far side; write the reports, also of a run that failed or was interrupted."""
-        self._resources.close()
+        try:
+            self._resources.close()
+        finally:
+            self._report(session)
+
+    def _report(self, session: pytest.Session) -> None:
         if not self._resources.record.cache_info().currsize:
             return
         record = self._resources.record()
@@ -254,6 +259,7 @@ class _FarPlugin:
 
         self._resources = config.stash[resources_key]
         self._reports: list[pytest.TestReport] = []
+        self._broken: dict[str, str] = {}
         self._resources.server = self._server = Server.at(self._resources.options.far_side or 0)
         _quieten_pytest_benchmark(config)
 
@@ -266,8 +272,15 @@ class _FarPlugin:
             self._resources.prepare(list(items.values()))
         except ConfigurationError as error:
             raise pytest.UsageError(str(error)) from None
-        self._server.loop(items, software_versions(), self._run)
+        self._server.loop(items, software_versions(), self._run, self._broken)
         return True
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Remember what cannot be collected: its tests are there, and could not be asked for."""
+        if report.failed:
+            from pytest_rayperf.against.serving import last_line
+
+            self._broken[report.nodeid] = last_line(report.longreprtext)
 
     def _run(self, item: pytest.Item) -> str | None:
         from pytest_rayperf.against.serving import problem_of

@@ -139,13 +139,15 @@ class Resources:
         if _any_uses(tests, "classifier"):
             self.classifier()
         if self.options.has_far_side and tests:
-            self._start_far_side([self.id_of(item).partition("::")[0] for item in tests])
+            self._start_far_side(tests)
         self.progress.done()
 
-    def _start_far_side(self, files: Sequence[str]) -> None:
+    def _start_far_side(self, tests: Sequence[pytest.Item]) -> None:
+        from pytest_rayperf.against.arguments import carried
         from pytest_rayperf.against.far import FarSide
+        from pytest_rayperf.options import own_flags
 
-        options = self.options
+        options, config = self.options, tests[0].config
         given = {
             "profile": options.profile.name,
             "model": options.model,
@@ -155,10 +157,16 @@ class Resources:
             "address": options.address,
         }
         arguments = [f"--rayperf-{name}={value}" for name, value in given.items() if value is not None]
-        # A cache of last failures, say, is the near side's alone.
-        arguments = ["--rayperf", *arguments, "-p", "no:cacheprovider"]
-        self.far = FarSide(self.root, options.against, options.against_env, arguments, self.progress.note)
-        self.far.start(files)
+        asked = carried(config.invocation_params.args, config.args, own_flags())
+        self.far = FarSide(
+            self.root,
+            options.against,
+            options.against_env,
+            ["--rayperf", *arguments, *asked],
+            self.progress.note,
+            cache=config.pluginmanager.hasplugin("cacheprovider"),
+        )
+        self.far.start([self.id_of(item).partition("::")[0] for item in tests])
 
     def close(self) -> None:
         """End the far side, if there is one."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from pytest_rayperf.against.far import FarPipeline, FarSide
+from pytest_rayperf.against.far import FarPipeline, FarSide, FarSideError
 from pytest_rayperf.conclusions import Item, Side
+from pytest_rayperf.errors import BaselineError
 from pytest_rayperf.faults import Fault
 from pytest_rayperf.measurement import Execution, Executor, Inspection, Pipeline, Samples
 from pytest_rayperf.reference import Reference, ReferenceSession
@@ -27,10 +29,14 @@ class Beside:
         far: the far side; None where there is none, and then all here does nothing.
         item: the test.
         names: what the near side calls its pipelines, by variant.
+        alone: whether the test measures one pipeline (whatever variant it reports), and no duel.
     """
 
-    def __init__(self, far: FarSide | None, item: Item, names: Mapping[Variant | None, str]) -> None:
+    def __init__(
+        self, far: FarSide | None, item: Item, names: Mapping[Variant | None, str], *, alone: bool = False
+    ) -> None:
         self._far = far
+        self._alone = alone
         self._item = item
         self._names: dict[Variant | None, str] = {}
         self._rounds: dict[Variant | None, tuple[Round, ...]] = {}
@@ -48,10 +54,23 @@ class Beside:
 
     @property
     def pipelines(self) -> dict[str, Pipeline]:
-        """To be measured in turn with the near side's, by name."""
-        if self._far is None:
+        """To be measured in turn with the near side's, by name.
+
+        Raises:
+            FarSideError: the test does not come to its pipelines there.
+        """
+        if self._far is None or not self._names:
             return {}
-        return {name: FarPipeline(self._far, self._item.id, variant) for variant, name in self._names.items()}
+        there = self._far.open(self._item.id)
+        found = {name: self._pipeline(self._far, variant) for variant, name in self._names.items()}
+        if not {pipeline.variant for pipeline in found.values()} <= set(there):
+            self.problem = f"{self._far.name} measures something else in this test"
+            self._names = {}
+            return {}
+        return dict(found)
+
+    def _pipeline(self, far: FarSide, variant: Variant | None) -> FarPipeline:
+        return FarPipeline(far, self._item.id, None if self._alone else variant)
 
     def on_near_side(self, after_round: AfterRound | None) -> AfterRound:
         """What looks at a round's files once it is over, for rounds of this side alone."""
@@ -93,13 +112,13 @@ class Beside:
         """
         if self._far is None or side.reference is None:
             return side, None, None
-        pipeline = FarPipeline(self._far, self._item.id, side.variant)
+        pipeline = self._pipeline(self._far, side.variant)
         try:
             for anew in (False, True):
                 then, now = pipeline.count_work(anew=anew), count(anew)
                 if then.software != now.software or not compare_work(now, then):
                     break
-        except WorkUncountable as reason:
+        except (WorkUncountable, FarSideError, BaselineError) as reason:
             return side, None, str(reason)
         self._work[side.variant] = then
         return self.side(side), now, None
@@ -114,7 +133,8 @@ class BothSides:
     def run(self, pipeline: Pipeline, *, keep_outputs: bool, on_rows: Callable[[int], None]) -> Execution:
         """As the executor of that side does; the far side's outputs stay there."""
         if isinstance(pipeline, FarPipeline):
-            return pipeline.run(on_rows)
+            gc.collect()  # an actor pool of the last round may live in a cycle of references
+            return pipeline.run(on_rows, keep_outputs=keep_outputs)
         return self._near.run(pipeline, keep_outputs=keep_outputs, on_rows=on_rows)
 
     def count_work(self, pipeline: Pipeline, *, anew: bool = False) -> Work:

@@ -31,7 +31,8 @@ def environment_with(requirements: Sequence[str], folder: Path) -> Path:
             f"{option}: no virtual environment can be made in {folder} ({error})"
         ) from error
     python = folder / "bin" / "python"
-    packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)}))
+    scheme = "venv" if "venv" in sysconfig.get_scheme_names() else "posix_prefix"  # Python 3.10
+    packages = Path(sysconfig.get_path("purelib", scheme, {"base": str(folder), "platbase": str(folder)}))
     # addsitedir, and not the folders alone: what is installed editable here stands in .pth files of theirs.
     lines = [f"import site; site.addsitedir({one!r})" for one in _own_packages()]
     (packages / "_rayperf_near_side.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -44,7 +45,10 @@ def environment_with(requirements: Sequence[str], folder: Path) -> Path:
         raise ConfigurationError(f"{option}: pip did not come to an end ({error})") from error
     if done.returncode != 0:
         said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-5:])
-        raise ConfigurationError(f"{option}: pip cannot install that: {said}")
+        raise ConfigurationError(
+            f"{option}: pip cannot install that: {said}\n(it needs pip 22.3 or newer in this environment: "
+            "python -m pip --version)"
+        )
     return python
 
 

@@ -21,11 +21,14 @@ class Revision:
     name: as it was asked for.
     commit: its full hash.
     folder: the project's folder, at that revision.
+    near_top, far_top: the tops of the tree at work on, and of this one.
     """
 
     name: str
     commit: str
     folder: Path
+    near_top: Path
+    far_top: Path
 
 
 @contextmanager
@@ -54,20 +57,27 @@ def checked_out(project: Path, revision: str, folder: Path) -> Iterator[Revision
         )
     # Neither hooks nor a password that a filter may want: a look must not do what a commit does.
     quiet = ("-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false")
-    made = ask_git(
-        project, *quiet, "worktree", "add", "--detach", str(folder), commit, time_limit_s=CHECKOUT_LIMIT_S
-    )
     try:
+        made = ask_git(
+            project,
+            *(*quiet, "worktree", "add", "--detach", str(folder), commit),
+            time_limit_s=CHECKOUT_LIMIT_S,
+            fetches=True,
+        )
         if made is None:
             raise ConfigurationError(
                 f"{option}: git could not check {commit[:12]} out into {folder}; does "
                 f"`git worktree add --detach {folder} {commit[:12]}` work there?"
             )
-        inside = project.resolve().relative_to(Path(top).resolve())
-        yield Revision(revision, commit, folder / inside)
+        near_top = Path(top).resolve()
+        yield Revision(
+            revision, commit, folder / project.resolve().relative_to(near_top), near_top, folder.resolve()
+        )
     finally:
-        shutil.rmtree(folder, ignore_errors=True)  # what was written there beside git's files, too
-        ask_git(project, "worktree", "prune", time_limit_s=CHECKOUT_LIMIT_S)
+        # Twice: it is locked where git was ended while it made it. Not pruned: others' may be out of sight.
+        removal = ("worktree", "remove", "--force", "--force", str(folder))
+        ask_git(project, *removal, time_limit_s=CHECKOUT_LIMIT_S)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _line(said: bytes | None) -> str | None:

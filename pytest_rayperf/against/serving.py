@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -29,7 +30,8 @@ class Server:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._next: Message | None = None
-        self._served = False
+        self._number: object = None
+        """Of the question that is being answered."""
 
     @classmethod
     def at(cls, descriptor: int) -> Server:
@@ -41,6 +43,7 @@ class Server:
         items: Mapping[str, pytest.Item],
         software: Mapping[str, str | None],
         run: Callable[[pytest.Item], str | None],
+        broken: Mapping[str, str],
     ) -> None:
         """Run the tests that are asked for, until the near side closes or ends.
 
@@ -48,9 +51,16 @@ class Server:
             items: by the id that the near side knows them by.
             software: the versions here.
             run: runs one; says why it failed, or was skipped, and None otherwise.
+            broken: what could not be collected, and why.
         """
         try:
-            self._channel.send("hello", protocol=PROTOCOL, items=sorted(items), software=dict(software))
+            self._channel.send(
+                "hello",
+                protocol=PROTOCOL,
+                items=sorted(items),
+                software=dict(software),
+                broken=dict(broken),
+            )
             while (message := self._take())["kind"] != "close":
                 self._open(message, items, run)
         except SideLost:
@@ -64,38 +74,45 @@ class Server:
         Raises:
             ServedElsewhere: once it is.
         """
-        self._served = True
-        self._channel.send("opened", variants=list(pipelines))
-        while (message := self._channel.receive())["kind"] in ("round", "work"):
+        self._say("opened", variants=list(pipelines))
+        while (message := self._hear())["kind"] in ("round", "work"):
             try:
-                answer = self._answer(message, executor, pipelines, after_round)
+                self._say("answer", **self._answer(message, executor, pipelines, after_round))
             except SideLost:
                 raise
             except Exception as error:  # noqa: BLE001 - told to the near side, whose test fails with it
                 release(error)
-                self._channel.send("error", text=f"the pipeline raised {type(error).__name__}: {gist(error)}")
-            else:
-                self._channel.send("answer", **answer)
+                self._say("error", text=f"the pipeline raised {type(error).__name__}: {gist(error)}")
+            gc.collect()  # before the near side's round: an actor pool may live in a cycle of references
         self._next = message
         raise ServedElsewhere
 
     def _take(self) -> Message:
         """The message that ended a test, or the next one."""
         message, self._next = self._next, None
-        return message if message is not None else self._channel.receive()
+        return message if message is not None else self._hear()
+
+    def _hear(self) -> Message:
+        message = self._channel.receive()
+        self._number = message.get("number")
+        return message
+
+    def _say(self, kind: str, **body: Any) -> None:
+        """Answer the question that was heard last."""
+        self._channel.send(kind, number=self._number, **body)
 
     def _open(
         self, message: Message, items: Mapping[str, pytest.Item], run: Callable[[pytest.Item], str | None]
     ) -> None:
         item = items.get(str(message.get("item")))
         if message["kind"] != "open" or item is None:
-            self._channel.send("error", text=f"there is no test {message.get('item')}", ended=True)
+            self._say("error", text="its test has ended there, or was never there", ended=True)
             return
-        self._served = False
         problem = run(item)
-        if not self._served:
+        if self._next is None:
+            # It has ended before another was asked for: skipped or failed, perhaps within a pipeline.
             text = problem or "the test measures nothing"
-            self._channel.send("error", text=f"{message['item']}: {text}", ended=True)
+            self._say("error", text=f"{message['item']}: {text}", ended=True)
 
     def _answer(
         self,
@@ -105,7 +122,7 @@ class Server:
         after_round: AfterRound,
     ) -> dict[str, Any]:
         variant = message.get("variant")
-        pipeline = pipelines.get(variant, pipelines.get(None))
+        pipeline = pipelines.get(variant)
         if pipeline is None:
             raise RayperfError(f"there is no variant {variant!r} in this test")
         if message["kind"] == "work":
@@ -114,7 +131,9 @@ class Server:
             except WorkUncountable as reason:
                 return {"uncountable": str(reason)}
         execution = executor.run(
-            pipeline, keep_outputs=False, on_rows=lambda rows: self._channel.send("rows", rows=rows)
+            pipeline,
+            keep_outputs=bool(message.get("keep_outputs")),
+            on_rows=lambda rows: self._say("rows", rows=rows),
         )
         found = after_round(variant or "")
         if found is not None:
@@ -174,3 +193,10 @@ def problem_of(reports: list[pytest.TestReport]) -> str | None:
         line = next(iter(str(text).strip().splitlines()), "")
         return f"{'skipped' if report.skipped else 'failed'} there: {line}"
     return None
+
+
+def last_line(text: str) -> str:
+    """Of a traceback: what was raised."""
+    lines = [line.removeprefix("E").strip() for line in text.splitlines() if line.strip()]
+    raised = [line for line in lines if "Error" in line.partition(":")[0] and ": " in line]
+    return (raised or lines or ["it fails"])[-1]

@@ -10,6 +10,14 @@ import pytest
 
 FASTER, SLOWER = {"ReadImages": 0.002, "MapBatches(Classify)": 0.004}, {"MapBatches(Classify)": 0.02}
 
+ONE_MORE = """
+    def test_pipe(rayperf):
+        rayperf(lambda: {})
+
+    def test_one_more(rayperf):
+        rayperf(lambda: {})
+"""
+
 DUEL = """
     import pytest
     from pytest_rayperf import Inspection
@@ -266,6 +274,146 @@ class TestFarSide:
         assert result.ret == 0, result.stdout.str()
         assert only(json.loads((inner / "run.json").read_text()))["verdict"]["status"] == "unchanged"
 
+    def test_code_of_the_repository_outside_the_project(self, project, git, commit, monkeypatch):
+        app, lib = project.path / "app", project.path / "lib"
+        app.mkdir()
+        lib.mkdir()
+        for file in ("conftest.py", "pytest.ini"):
+            (project.path / file).rename(app / file)
+        test = "def test_pipe(rayperf):\n    rayperf(lambda: {'counters': far_mine.COUNTERS})\n"
+        (app / "test_it.py").write_text(f"import far_mine\n{test}")
+        (lib / "far_mine.py").write_text("COUNTERS = {'model_loads': 2}\n")
+        commit()
+        (lib / "far_mine.py").write_text("COUNTERS = {'model_loads': 30}\n")
+        monkeypatch.syspath_prepend(str(lib))  # as an editable installation has it
+        monkeypatch.chdir(app)
+        result = project.measure("--rayperf-against=HEAD")
+        result.stdout.fnmatch_lines(["regressed: model_loads 2 -> 30 a round*"])
+
+    def test_a_file_that_cannot_be_collected_there(self, project, commit):
+        project.tests("import gone_now\ndef test_pipe(rayperf):\n    rayperf(lambda: {})")
+        commit()
+        project.tests()
+        result = project.measure("--rayperf-against=HEAD")
+        text = result.stderr.str()
+        assert result.ret == 4
+        assert "--rayperf-against HEAD: its tests cannot be collected: test_it.py: ModuleNotFound" in text
+
+    def test_options_of_the_projects_own(self, project, commit):
+        conftest = project.path / "conftest.py"
+        conftest.write_text(
+            conftest.read_text()
+            + "\n\ndef pytest_addoption(parser):\n    parser.addoption('--size', type=int)\n"
+        )
+        project.tests(
+            """
+            def test_pipe(rayperf, pytestconfig):
+                rayperf(lambda: {"counters": {"model_loads": pytestconfig.option.size or 1}})
+            """
+        )
+        commit()
+        result, report = project.report("--rayperf-against", "HEAD", "--size", "128", "-k", "pipe")
+        assert result.ret == 0, result.stdout.str()
+        assert only(report)["verdict"]["status"] == "unchanged"
+
+    def test_what_the_ini_file_says_of_a_cache(self, project, commit):
+        project.tests()
+        project.ini("addopts = --ff", "cache_dir = .kept")
+        commit()
+        result = project.pytester.runpytest_inprocess("--rayperf", "--rayperf-against=HEAD")
+        assert result.ret == 0, result.stdout.str() + result.stderr.str()
+
+    def test_a_pipeline_that_was_alone_and_is_a_duel(self, project, commit):
+        project.tests(
+            """
+            import pytest
+
+            @pytest.mark.parametrize("variant", ["antipattern", "fix"])
+            def test_pair(rayperf, variant):
+                rayperf(lambda: {})
+            """
+        )
+        commit()
+        project.tests(
+            """
+            import pytest
+
+            @pytest.mark.parametrize("variant", ["antipattern", "fix"])
+            def test_pair(rayperf, variant):
+                rayperf.duel(antipattern=lambda: {"seconds": 20.0}, fix=lambda: {})
+            """
+        )
+        result, report = project.report("--rayperf-against=HEAD")
+        assert result.ret == 0, result.stdout.str()
+        for benchmark in report["benchmarks"]:
+            assert benchmark["verdict"]["status"] == "no-baseline"
+            assert benchmark["verdict"]["reason"].endswith("measures something else in this test")
+
+    @pytest.mark.parametrize(
+        ("pipeline", "told"),
+        [
+            ("pytest.fail('not like this')", "failed there: Failed: not like this"),
+            ("pytest.skip('not here')", "skipped there: Skipped: not here"),
+        ],
+    )
+    def test_a_pipeline_that_ends_its_test_there(self, project, commit, pipeline, told):
+        project.tests(f"import pytest\ndef test_pipe(rayperf):\n    rayperf(lambda: {pipeline})")
+        commit()
+        project.tests()
+        result = project.measure("--rayperf-against=HEAD")
+        assert result.ret == 1
+        result.stdout.fnmatch_lines([f"FarSideError: HEAD (*): test_it.py::test_pipe: {told}"])
+
+    def test_figures_of_numpy_and_outputs_that_nobody_compares(self, project, commit, tmp_path):
+        log = tmp_path / "kept"
+        project.tests(
+            f"""
+            import numpy as np
+            from pytest_rayperf import Inspection
+
+            def test_pipe(rayperf, _rayperf_executor, monkeypatch):
+                run = _rayperf_executor.run
+
+                def spy(pipeline, *, keep_outputs, on_rows):
+                    with open({str(log)!r}, "a") as file:
+                        file.write(f"{{keep_outputs}}\\n")
+                    return run(pipeline, keep_outputs=keep_outputs, on_rows=on_rows)
+
+                monkeypatch.setattr(_rayperf_executor, "run", spy)
+                rayperf.ladder(
+                    {{"a": lambda: {{}}, "b": lambda: {{}}}},
+                    after_round=lambda name: Inspection({{"bytes_written": np.int64(5)}}),
+                    warm_ups=0,
+                    rounds=2,
+                )
+            """
+        )
+        commit()
+        result, report = project.report("--rayperf-against=HEAD")
+        assert result.ret == 0, result.stdout.str()
+        assert only(report)["then"]["rounds"]["bytes_written"] == [5.0, 5.0]
+        assert log.read_text().split() == ["True"] * 3 + ["False"] * 3, "as much is held there as here"
+
+    def test_one_pipeline_keeps_no_outputs(self, project, commit, tmp_path):
+        log = tmp_path / "kept"
+        project.tests(
+            f"""
+            def test_pipe(rayperf, _rayperf_executor, monkeypatch):
+                run = _rayperf_executor.run
+
+                def spy(pipeline, *, keep_outputs, on_rows):
+                    with open({str(log)!r}, "a") as file:
+                        file.write(f"{{keep_outputs}}\\n")
+                    return run(pipeline, keep_outputs=keep_outputs, on_rows=on_rows)
+
+                monkeypatch.setattr(_rayperf_executor, "run", spy)
+                rayperf(lambda: {{}}, rounds=2)
+            """
+        )
+        commit()
+        assert project.measure("--rayperf-against=HEAD").ret == 0
+        assert set(log.read_text().split()) == {"False"}
+
     def test_a_pipeline_that_raises_there(self, project, commit):
         project.tests("def test_pipe(rayperf):\n    rayperf(lambda: {'raises': 'it was broken then'})")
         hash_ = commit()
@@ -322,12 +470,30 @@ class TestFarSide:
         assert git("worktree", "list").count("\n") == 0
         result.stdout.fnmatch_lines(["*interrupted after*"])
 
-    def test_broken_baselines_do_not_matter(self, project, commit):
+    @pytest.mark.parametrize("environment", ["", "another"])
+    def test_broken_baselines_do_not_matter(self, project, commit, environment):
         project.tests()
         project.record()
-        project.baseline().write_text("{")
+        broken = project.baseline()
+        if environment:
+            folder = broken.parent.rename(broken.parent.with_name(environment))
+            broken = folder / broken.name
+        broken.write_text("{")
         commit()
+        project.tests(ONE_MORE)
+        result, report = project.report("--rayperf-against=HEAD")
+        assert result.ret == 0, result.stdout.str()
+        assert report["summary"]["unchanged"] == report["summary"]["no-baseline"] == 1
+
+    def test_the_worktree_of_another_that_is_out_of_sight(self, project, commit, git, tmp_path):
+        project.tests()
+        commit()
+        theirs, away = tmp_path / "theirs", tmp_path / "away"
+        git("worktree", "add", "--detach", str(theirs))
+        theirs.rename(away)
         assert project.measure("--rayperf-against=HEAD").ret == 0
+        away.rename(theirs)
+        assert git("-C", str(theirs), "rev-parse", "HEAD") == git("rev-parse", "HEAD")
 
 
 class TestRefused:

@@ -13,7 +13,9 @@ from builders import LIGHT, make_round
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_rayperf.against.far import FarPipeline, FarSide, FarSideError, _environment
+from pytest_rayperf.against.arguments import carried
+from pytest_rayperf.against.far import FarPipeline, FarSide, FarSideError, import_path
+from pytest_rayperf.against.serving import last_line
 from pytest_rayperf.against.wire import Channel, SideLost, execution_from_json, execution_to_json
 from pytest_rayperf.errors import BaselineError
 from pytest_rayperf.measurement import Execution, Spoiled
@@ -102,21 +104,81 @@ class TestFarSide:
         with pytest.raises(FarSideError, match="on the near one"):
             FarPipeline(FarSide(tmp_path, "main", [], []), "test_x", None)()
 
+    def test_an_answer_to_a_question_whose_asker_was_interrupted_is_dropped(self, tmp_path, ends):
+        near, far = ends
+        side = FarSide(tmp_path, "main", [], [])
+        side._channel = near
+        far.send("rows", number=1, rows=7)
+        far.send("answer", number=1, old=True)
+        far.send("rows", number=2, rows=8)
+        far.send("answer", number=2, old=False)
+        side._number = 1
+        heard: list[int] = []
+        assert side.ask("round", heard.append)["old"] is False
+        assert heard == [8]
+        assert far.receive() == {"kind": "round", "number": 2}
+
+
+class TestImportPath:
+    @pytest.fixture
+    def trees(self, tmp_path, monkeypatch):
+        monkeypatch.delenv("PYTHONPATH", raising=False)
+        for folder in ("near/app", "near/lib", "near/.venv", "far/app/src", "far/lib", "other"):
+            (tmp_path / folder).mkdir(parents=True)
+        return tmp_path
+
+    def path(self, trees, *given, near="near", far="far"):
+        tops = (trees / near, trees / far) if near else (None, None)
+        path = import_path([str(trees / one) if one else "" for one in given], trees / "far/app", *tops)
+        return [Path(one).relative_to(trees).as_posix() for one in path]
+
     @pytest.mark.parametrize(
         ("given", "path"),
         [
-            ("", ["far/src", "far"]),
-            ("near", ["far/src", "far"]),
-            ("near/lib", ["far/src", "far", "far/lib"]),
-            ("other:near/lib:", ["far/src", "far", "other", "far/lib"]),
+            ([], []),
+            ([""], []),
+            (["near/app"], []),
+            (["other", "near/lib"], ["far/lib"]),
+            (["near/.venv", "near/gone"], []),
         ],
     )
-    def test_it_imports_from_its_own_folder(self, tmp_path, given, path):
-        near, far = tmp_path / "near", tmp_path / "far"
-        (far / "src").mkdir(parents=True)
-        given = os.pathsep.join(str(tmp_path / one) if one else "" for one in given.split(":"))
-        environment = _environment({"PYTHONPATH": given, "HOME": "h"}, near, far)
-        assert environment["HOME"] == "h"
-        assert [Path(one) for one in environment["PYTHONPATH"].split(os.pathsep)] == [
-            tmp_path / one for one in path
-        ]
+    def test_what_is_imported_from_this_tree_is_found_in_that_one(self, trees, given, path):
+        assert self.path(trees, *given) == ["far/app/src", "far/app", *path]
+
+    def test_through_a_link(self, trees):
+        (trees / "link").symlink_to(trees / "near/lib")
+        assert self.path(trees, "link") == ["far/app/src", "far/app", "far/lib"]
+
+    def test_what_is_given_elsewhere_stays(self, trees, monkeypatch):
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(trees / "other"), str(trees / "near/lib"), ""]))
+        assert self.path(trees, "near/lib") == ["far/app/src", "far/app", "far/lib", "other"]
+
+    def test_of_one_tree(self, trees, monkeypatch):
+        monkeypatch.setenv("PYTHONPATH", str(trees / "near/lib"))
+        assert self.path(trees, "near/lib", near=None) == ["far/app/src", "far/app", "near/lib"]
+
+
+class TestArguments:
+    FLAGS = ("--rayperf", "--rayperf-gate")
+
+    @pytest.mark.parametrize(
+        ("given", "left"),
+        [
+            (["--size=128", "--size", "64"], ["--size=128", "--size", "64"]),
+            (["-p", "no:cacheprovider", "-o", "x=y"], ["-p", "no:cacheprovider", "-o", "x=y"]),
+            (["--rayperf", "--rayperf-gate", "-q"], ["-q"]),
+            (["--rayperf-against", "main", "--rayperf-json=x", "-q"], ["-q"]),
+            (["-k", "one", "-kone", "-m", "slow", "-x", "--lf", "--maxfail=1", "-n", "0", "-n0"], []),
+            (["test_it.py", "tests/test_b.py::test_x"], []),
+            (["--junitxml", "out.xml", "--durations=3"], ["--durations=3"]),
+        ],
+    )
+    def test_what_the_far_side_gets_too(self, given, left):
+        assert carried(given, ["test_it.py", "tests/test_b.py::test_x"], self.FLAGS) == left
+
+
+def test_the_last_line_of_a_traceback():
+    text = "test_it.py:1: in <module>\nE   ModuleNotFoundError: No module named 'gone'\n"
+    assert last_line(text) == "ModuleNotFoundError: No module named 'gone'"
+    assert last_line("what it is") == "what it is"
+    assert last_line("") == "it fails"
