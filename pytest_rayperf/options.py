@@ -175,7 +175,7 @@ def add_options(parser: pytest.Parser) -> None:
         help="The far side runs with this package instead (ray==2.58.1); may be given several times. Without "
         "--rayperf-against it has the files of this side.",
     )
-    parser.addini(_dest(_PACKAGES), f"As {_flag(_PACKAGES)}, one a line.", type="linelist", default=[])
+    parser.addini(_dest(_PACKAGES), f"As {_flag(_PACKAGES)}. One a line.", type="linelist", default=[])
     group.addoption(_flag(_FAR_SIDE), type=int, default=None, dest=_dest(_FAR_SIDE), help=argparse.SUPPRESS)
 
 

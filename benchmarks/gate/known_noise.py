@@ -132,7 +132,7 @@ def gate(pairs: Pairs, cell: Cell, policy: Policy, weight: float = math.inf) -> 
     return speaker(answers).status, count
 
 
-def play(cell: Cell, plays: int, seed: int, first: int) -> tuple[dict[str, object], bool]:
+def play(cell: Cell, plays: int, seed: int, first: int = 3) -> tuple[dict[str, object], bool]:
     """A row of the table, and whether the rounds are within the limit."""
     policy = Policy(max_slowdown=THRESHOLD, comparisons=BENCHMARKS, looks=look_schedule(first, cell.most))
     once = replace(policy, looks=(cell.most,))
