@@ -30,6 +30,8 @@ class TerminalScreen:
         with capture.global_and_fixture_disabled():
             if not self._shown:
                 reporter.ensure_newline()
+                if reporter._tw.width_of_current_line:  # a dot, which pytest forgets once we wrote a line
+                    reporter._tw.line()
             if self.live:
                 width = reporter._tw.fullwidth - 1
                 reporter.rewrite(text[:width], erase=True)

@@ -94,6 +94,7 @@ class TestVerdicts:
         assert find_line(text, "vs far side")
         assert f"far side main ({hash_[:12]})" in text
         assert "the same software on both sides" in text
+        find_line(text, "^rayperf: ending the far side$")
         assert project.baselines() == []
         assert git("worktree", "list").count("\n") == 0, "its files are gone, and git knows"
 
