@@ -63,9 +63,8 @@ class Cluster:
         import ray
 
         deadline = time.monotonic() + seconds
-        while any(
-            ray.available_resources().get(what, 0) < amount
-            for what, amount in (("CPU", self.num_cpus), ("GPU", self.num_gpus))
+        while (free := ray.available_resources()).get("CPU", 0) < self.num_cpus or (
+            free.get("GPU", 0) < self.num_gpus
         ):
             if time.monotonic() > deadline:
                 return False

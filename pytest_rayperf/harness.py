@@ -16,6 +16,7 @@ from pytest_rayperf.errors import GateFailure, NotSelftested, UsageInTestError
 from pytest_rayperf.expectations import Expectations
 from pytest_rayperf.instrumenting import Udf, instrument
 from pytest_rayperf.measurement import (
+    AfterRound,
     Execution,
     Executor,
     Inspection,
@@ -141,7 +142,7 @@ class RayPerf:
         outputs: Sequence[str] | None = None,
         tolerance: float = RELATIVE,
         label_tolerance: float = 0.0,
-        after_round: Callable[[str], Inspection | None] | None = None,
+        after_round: AfterRound | None = None,
         expected_rows: int | None = None,
         warm_ups: int = 1,
         rounds: int | None = None,
@@ -248,7 +249,7 @@ class RayPerf:
         metric: str = "throughput",
         outputs: Sequence[str] | None = None,
         label_tolerance: float = 0.0,
-        after_round: Callable[[str], Inspection | None] | None = None,
+        after_round: AfterRound | None = None,
         expected_rows: int | None = None,
         warm_ups: int = 1,
         rounds: int | None = None,
@@ -481,7 +482,7 @@ class RayPerf:
         pipelines: Mapping[str, Pipeline],
         policy: Policy,
         is_settled: Callable[[Samples], bool],
-        after_round: Callable[[str], Inspection | None] | None = None,
+        after_round: AfterRound | None = None,
         gives_up: Callable[[str, Exception], bool] = lambda name, error: False,
         warm_ups: int = 1,
     ) -> None:
@@ -513,7 +514,7 @@ class RayPerf:
         pipelines: Mapping[str, Pipeline],
         policy: Policy,
         is_settled: Callable[[Samples], bool],
-        after_round: Callable[[str], Inspection | None] | None,
+        after_round: AfterRound | None,
         warm_ups: int,
     ) -> None:
         try:

@@ -56,6 +56,18 @@ class Inspection:
     outputs: Outputs | None = None
 
 
+AfterRound = Callable[[str], Inspection | None]
+"""Called with a variant's name after each of its rounds, once the clock has stopped."""
+
+
+def with_figures(execution: Execution, found: Inspection | None) -> Execution:
+    """The execution, with what was found out of its round besides."""
+    if found is None:
+        return execution
+    figures = {**execution.round.figures, **found.figures}
+    return replace(execution, round=replace(execution.round, figures=figures))
+
+
 class Executor(Protocol):
     """Runs a pipeline once."""
 
@@ -187,7 +199,7 @@ def measure(
     settled: Callable[[Samples], bool],
     accept_outputs: Callable[[Samples], bool],
     on_progress: Callable[[Progress], None],
-    after_round: Callable[[str], Inspection | None] = lambda name: None,
+    after_round: AfterRound = lambda name: None,
     gives_up: Callable[[str, Exception], bool] = lambda name, error: False,
 ) -> None:
     """Fill `samples` with the rounds of each variant.
@@ -223,11 +235,10 @@ def measure(
         on_rows(0)
         execution = executor.run(pipelines[name], keep_outputs=keep_outputs, on_rows=on_rows)
         found = after_round(name)
-        if found is None:
+        execution = with_figures(execution, found)
+        if found is None or found.outputs is None or not keep_outputs:
             return execution
-        figures = {**execution.round.figures, **found.figures}
-        outputs = found.outputs if keep_outputs and found.outputs is not None else execution.outputs
-        return replace(execution, round=replace(execution.round, figures=figures), outputs=outputs)
+        return replace(execution, outputs=found.outputs)
 
     def attempt(name: str, number: int, keep_outputs: bool) -> Execution | None:
         try:

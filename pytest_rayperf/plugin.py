@@ -88,8 +88,16 @@ def pytest_configure(config: pytest.Config) -> None:
     terminal = TerminalScreen(config) if options.active and config.get_verbosity() >= 0 else None
     config.stash[resources_key] = Resources(options, ProgressLine(terminal), project_root(config))
     if options.active:
-        feature = _ActivePlugin if options.far_side is None else _FarPlugin
-        config.pluginmanager.register(feature(config), "rayperf-active")
+        _quieten_pytest_benchmark(config)
+        config.pluginmanager.register(_feature(config, options.far_side), "rayperf-active")
+
+
+def _feature(config: pytest.Config, far_side: int | None) -> object:
+    if far_side is None:
+        return _ActivePlugin(config)
+    from pytest_rayperf.against.plugin import FarPlugin
+
+    return FarPlugin(config, far_side)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -149,7 +157,6 @@ class _ActivePlugin:
         self._config = config
         self._resources = config.stash[resources_key]
         self._collected: set[str] | None = None
-        _quieten_pytest_benchmark(config)
 
     def pytest_report_header(self, config: pytest.Config) -> str | None:
         """Say where pytest took the folder of an option for a test path."""
@@ -249,50 +256,6 @@ class _ActivePlugin:
             and not any("::" in str(arg) for arg in session.config.args)
         ):
             self._collected = {self._resources.id_of(item) for item in session.items}
-
-
-class _FarPlugin:
-    """The hooks of a far side, which runs what the near one asks for, and reports nothing."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        from pytest_rayperf.against.serving import Server
-
-        self._resources = config.stash[resources_key]
-        self._reports: list[pytest.TestReport] = []
-        self._broken: dict[str, str] = {}
-        self._resources.server = self._server = Server.at(self._resources.options.far_side or 0)
-        _quieten_pytest_benchmark(config)
-
-    def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """Instead of one test after the other: those that are asked for."""
-        from pytest_rayperf.software import software_versions
-
-        items = {self._resources.id_of(item): item for item in session.items if is_performance_test(item)}
-        try:
-            self._resources.prepare(list(items.values()))
-        except ConfigurationError as error:
-            raise pytest.UsageError(str(error)) from None
-        self._server.loop(items, software_versions(), self._run, self._broken)
-        return True
-
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Remember what cannot be collected: its tests are there, and could not be asked for."""
-        if report.failed:
-            from pytest_rayperf.against.serving import last_line
-
-            self._broken[report.nodeid] = last_line(report.longreprtext)
-
-    def _run(self, item: pytest.Item) -> str | None:
-        from pytest_rayperf.against.serving import problem_of
-
-        self._reports.clear()
-        # The session, as what comes next, keeps its fixtures (the cluster), and those of no module or test.
-        item.config.hook.pytest_runtest_protocol(item=item, nextitem=item.session)
-        return problem_of(self._reports)
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Remember how the test that runs went."""
-        self._reports.append(report)
 
 
 def _write_summary(terminal: pytest.TerminalReporter, resources: Resources) -> None:

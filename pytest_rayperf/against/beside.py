@@ -13,13 +13,11 @@ from pytest_rayperf.against.far import FarPipeline, FarSide, FarSideError
 from pytest_rayperf.conclusions import Item, Side
 from pytest_rayperf.errors import BaselineError
 from pytest_rayperf.faults import Fault
-from pytest_rayperf.measurement import Execution, Executor, Inspection, Pipeline, Samples
+from pytest_rayperf.measurement import AfterRound, Execution, Executor, Pipeline, Samples
 from pytest_rayperf.reference import Reference, ReferenceSession
 from pytest_rayperf.results import Profile, Round, Variant
 from pytest_rayperf.work.comparison import compare_work
 from pytest_rayperf.work.counts import Work, WorkUncountable
-
-AfterRound = Callable[[str], Inspection | None]
 
 
 class Beside:
@@ -105,7 +103,7 @@ class Beside:
 
         Args:
             side: the near side's benchmark.
-            count: counts the near side's work; if true, so.
+            count: counts the near side's work; given true, in processes of its own.
 
         Returns:
             The benchmark with the far side's work in its reference; the near side's, or why there is none.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
@@ -13,11 +12,9 @@ import pytest
 from pytest_rayperf.against.wire import PROTOCOL, Channel, Message, SideLost, execution_to_json
 from pytest_rayperf.errors import RayperfError, ServedElsewhere
 from pytest_rayperf.instrumenting import instrument
-from pytest_rayperf.measurement import Executor, Inspection, Pipeline, release
+from pytest_rayperf.measurement import AfterRound, Executor, Pipeline, release, with_figures
 from pytest_rayperf.work.counts import WorkUncountable, work_to_json
 from pytest_rayperf.wrong import gist
-
-AfterRound = Callable[[str], Inspection | None]
 
 
 class Server:
@@ -135,11 +132,7 @@ class Server:
             keep_outputs=bool(message.get("keep_outputs")),
             on_rows=lambda rows: self._say("rows", rows=rows),
         )
-        found = after_round(variant or "")
-        if found is not None:
-            figures = {**execution.round.figures, **found.figures}
-            execution = replace(execution, round=replace(execution.round, figures=figures))
-        return execution_to_json(execution)
+        return execution_to_json(with_figures(execution, after_round(variant or "")))
 
 
 class ServedRayPerf:

@@ -18,6 +18,20 @@ ONE_MORE = """
         rayperf(lambda: {})
 """
 
+SPY = """
+
+_run = ScriptedExecutor.run
+
+
+def _spy(self, pipeline, *, keep_outputs, on_rows):
+    with open({log!r}, "a") as file:
+        file.write(f"{{keep_outputs}}\\n")
+    return _run(self, pipeline, keep_outputs=keep_outputs, on_rows=on_rows)
+
+
+ScriptedExecutor.run = _spy
+"""
+
 DUEL = """
     import pytest
     from pytest_rayperf import Inspection
@@ -249,7 +263,7 @@ class TestFarSide:
         assert result.ret == 0
         assert only(report)["verdict"]["status"] == "no-baseline"
 
-    def test_its_own_code_also_of_what_is_installed_editable(self, project, commit):
+    def test_its_own_code(self, project, commit):
         (project.path / "mine.py").write_text("COUNTERS = {'model_loads': 2}\n")
         project.tests(
             "import mine\ndef test_pipe(rayperf):\n    rayperf(lambda: {'counters': mine.COUNTERS})"
@@ -365,25 +379,24 @@ class TestFarSide:
         assert result.ret == 1
         result.stdout.fnmatch_lines([f"FarSideError: HEAD (*): test_it.py::test_pipe: {told}"])
 
-    def test_figures_of_numpy_and_outputs_that_nobody_compares(self, project, commit, tmp_path):
+    @pytest.fixture
+    def kept(self, project, tmp_path):
+        """Reads which executions, of both sides, were to keep their outputs."""
         log = tmp_path / "kept"
+        conftest = project.path / "conftest.py"
+        conftest.write_text(conftest.read_text() + SPY.format(log=str(log)))
+        return lambda: log.read_text().split()
+
+    def test_figures_of_numpy_and_outputs_that_nobody_compares(self, project, commit, kept):
         project.tests(
-            f"""
+            """
             import numpy as np
             from pytest_rayperf import Inspection
 
-            def test_pipe(rayperf, _rayperf_executor, monkeypatch):
-                run = _rayperf_executor.run
-
-                def spy(pipeline, *, keep_outputs, on_rows):
-                    with open({str(log)!r}, "a") as file:
-                        file.write(f"{{keep_outputs}}\\n")
-                    return run(pipeline, keep_outputs=keep_outputs, on_rows=on_rows)
-
-                monkeypatch.setattr(_rayperf_executor, "run", spy)
+            def test_pipe(rayperf):
                 rayperf.ladder(
-                    {{"a": lambda: {{}}, "b": lambda: {{}}}},
-                    after_round=lambda name: Inspection({{"bytes_written": np.int64(5)}}),
+                    {"a": lambda: {}, "b": lambda: {}},
+                    after_round=lambda name: Inspection({"bytes_written": np.int64(5)}),
                     warm_ups=0,
                     rounds=2,
                 )
@@ -393,27 +406,13 @@ class TestFarSide:
         result, report = project.report("--rayperf-against=HEAD")
         assert result.ret == 0, result.stdout.str()
         assert only(report)["then"]["rounds"]["bytes_written"] == [5.0, 5.0]
-        assert log.read_text().split() == ["True"] * 3 + ["False"] * 3, "as much is held there as here"
+        assert kept() == ["True"] * 3 + ["False"] * 3, "as much is held there as here"
 
-    def test_one_pipeline_keeps_no_outputs(self, project, commit, tmp_path):
-        log = tmp_path / "kept"
-        project.tests(
-            f"""
-            def test_pipe(rayperf, _rayperf_executor, monkeypatch):
-                run = _rayperf_executor.run
-
-                def spy(pipeline, *, keep_outputs, on_rows):
-                    with open({str(log)!r}, "a") as file:
-                        file.write(f"{{keep_outputs}}\\n")
-                    return run(pipeline, keep_outputs=keep_outputs, on_rows=on_rows)
-
-                monkeypatch.setattr(_rayperf_executor, "run", spy)
-                rayperf(lambda: {{}}, rounds=2)
-            """
-        )
+    def test_one_pipeline_keeps_no_outputs(self, project, commit, kept):
+        project.tests()
         commit()
         assert project.measure("--rayperf-against=HEAD").ret == 0
-        assert set(log.read_text().split()) == {"False"}
+        assert set(kept()) == {"False"}
 
     def test_a_pipeline_that_raises_there(self, project, commit):
         project.tests("def test_pipe(rayperf):\n    rayperf(lambda: {'raises': 'it was broken then'})")

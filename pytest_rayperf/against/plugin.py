@@ -1,0 +1,45 @@
+"""pytest's hooks of a far side."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_rayperf.against.serving import Server, last_line, problem_of
+from pytest_rayperf.errors import ConfigurationError
+from pytest_rayperf.resources import is_performance_test, resources_key
+from pytest_rayperf.software import software_versions
+
+
+class FarPlugin:
+    """The hooks of a far side, which runs what the near one asks for, and reports nothing."""
+
+    def __init__(self, config: pytest.Config, descriptor: int) -> None:
+        self._resources = config.stash[resources_key]
+        self._reports: list[pytest.TestReport] = []
+        self._broken: dict[str, str] = {}
+        self._resources.server = self._server = Server.at(descriptor)
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Instead of one test after the other: those that are asked for."""
+        items = {self._resources.id_of(item): item for item in session.items if is_performance_test(item)}
+        try:
+            self._resources.prepare(list(items.values()))
+        except ConfigurationError as error:
+            raise pytest.UsageError(str(error)) from None
+        self._server.loop(items, software_versions(), self._run, self._broken)
+        return True
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Remember what cannot be collected: its tests are there, and could not be asked for."""
+        if report.failed:
+            self._broken[report.nodeid] = last_line(report.longreprtext)
+
+    def _run(self, item: pytest.Item) -> str | None:
+        self._reports.clear()
+        # The session, as what comes next, keeps its fixtures (the cluster), and those of no module or test.
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=item.session)
+        return problem_of(self._reports)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Remember how the test that runs went."""
+        self._reports.append(report)
