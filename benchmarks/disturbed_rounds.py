@@ -34,11 +34,11 @@ from busy_loops import Disturber
 from pytest_rayperf.cluster import Cluster, close_cluster, open_cluster
 from pytest_rayperf.data.sources import ImageSource, open_source
 from pytest_rayperf.execution import RayExecutor
+from pytest_rayperf.machine import Probe
 from pytest_rayperf.measurement import take_turns
 from pytest_rayperf.models.classifier import Classifier, open_classifier
 from pytest_rayperf.monitors.disturbance import watch_disturbances
 from pytest_rayperf.probe import probe
-from pytest_rayperf.results import Probe
 from pytest_rayperf.watch import Watch
 
 TOLERANCE = 0.10

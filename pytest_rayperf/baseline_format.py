@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_rayperf.errors import BaselineError
-from pytest_rayperf.results import Environment, Operator, Probe, Round, Subject
+from pytest_rayperf.machine import Environment, Probe
+from pytest_rayperf.results import Operator, Round, Subject
 from pytest_rayperf.work.counts import LARGEST, Work, work_from_json, work_to_json
 
 SCHEMA_VERSION = 1

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from pytest_rayperf.errors import GateFailure
 from pytest_rayperf.exact import judge_counters
+from pytest_rayperf.machine import Probe
+from pytest_rayperf.metrics import STARTUP
 from pytest_rayperf.policy import Policy
 from pytest_rayperf.reference import Reference
-from pytest_rayperf.results import STARTUP, Benchmark, Duel, Probe, Profile, Round, Subject, Variant, Verdict
+from pytest_rayperf.results import Benchmark, Duel, Profile, Round, Subject, Variant, Verdict
 from pytest_rayperf.session import RunRecord
 from pytest_rayperf.slugs import slug_of
 from pytest_rayperf.verdict import judge, settled

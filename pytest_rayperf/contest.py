@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pytest_rayperf.machine import Probe
 from pytest_rayperf.measurement import Pipeline, Samples
 from pytest_rayperf.outputs import RELATIVE, difference
-from pytest_rayperf.results import Probe
 from pytest_rayperf.wrong import gist, out_of_memory, row_difference
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pytest_rayperf.results import Environment
+from pytest_rayperf.machine import Environment
 
 _GIB = 1024**3
 _MAX_ID = 100

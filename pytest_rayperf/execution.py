@@ -36,8 +36,7 @@ from pytest_rayperf.faults import Fault
 from pytest_rayperf.instrumenting import CALL
 from pytest_rayperf.latency import calls_of
 from pytest_rayperf.measurement import Execution, Outputs, Pipeline, Spoiled
-from pytest_rayperf.monitors.operators import OperatorMonitor, operators_of
-from pytest_rayperf.results import (
+from pytest_rayperf.metrics import (
     EFFICIENCY,
     ENERGY,
     GPU_POWER,
@@ -48,10 +47,9 @@ from pytest_rayperf.results import (
     STEADY_THROUGHPUT,
     WORKER_CPU,
     WORKERS_MEMORY,
-    Operator,
-    Profile,
-    Round,
 )
+from pytest_rayperf.monitors.operators import OperatorMonitor, operators_of
+from pytest_rayperf.results import Operator, Profile, Round
 from pytest_rayperf.watch import Watch
 from pytest_rayperf.work.counts import Work, WorkUncountable
 

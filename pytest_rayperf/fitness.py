@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pytest_rayperf.advice import default_object_store, size
-from pytest_rayperf.results import Lap, Probe
+from pytest_rayperf.machine import Lap, Probe
 
 Mark = Literal["ok", "warning", "unfit"]
 

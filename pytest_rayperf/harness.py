@@ -15,6 +15,7 @@ from pytest_rayperf.duels import duel_verdict, ladder_of, sweep_of
 from pytest_rayperf.errors import GateFailure, NotSelftested, UsageInTestError
 from pytest_rayperf.expectations import Expectations
 from pytest_rayperf.instrumenting import Udf, instrument
+from pytest_rayperf.machine import Lap, Probe
 from pytest_rayperf.measurement import (
     AfterRound,
     Execution,
@@ -33,8 +34,6 @@ from pytest_rayperf.results import (
     Benchmark,
     DuelResult,
     Ladder,
-    Lap,
-    Probe,
     Profile,
     Result,
     Round,

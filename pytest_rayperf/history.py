@@ -16,7 +16,9 @@ from statistics import median
 from pytest_rayperf.baseline_format import Baseline, Session, parse_baseline
 from pytest_rayperf.errors import BaselineError
 from pytest_rayperf.git import TIME_LIMIT_S, ask_git
-from pytest_rayperf.results import CPU_PER_ROW, THROUGHPUT, Accepted, Round, Subject
+from pytest_rayperf.metrics import CPU_PER_ROW, THROUGHPUT
+from pytest_rayperf.results import Round, Subject
+from pytest_rayperf.run import Accepted
 
 NEWEST = 50
 """Sessions of a benchmark that are kept: what a picture of its history has room for."""

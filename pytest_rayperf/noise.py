@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pytest_rayperf.results import (
+from pytest_rayperf.metrics import (
     BYTES_WRITTEN,
     CPU_PER_ROW,
     DRIVER_MEMORY,

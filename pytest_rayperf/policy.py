@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pytest_rayperf.results import CPU_PER_ROW, PEAK_MEMORY, THROUGHPUT, Metric
+from pytest_rayperf.metrics import CPU_PER_ROW, PEAK_MEMORY, THROUGHPUT, Metric
 
 BETA = 0.05
 """Chance that a slowdown beyond the threshold is called unchanged."""

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pytest_rayperf.results import Lap
+from pytest_rayperf.machine import Lap
 
 LAPS = 160
 """Some 0.4 s of computing and 0.2 s of memory. What slows a lap comes and goes within seconds, and the rounds

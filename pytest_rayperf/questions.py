@@ -18,10 +18,12 @@ from pytest_rayperf.comparing import (
     compare_pairs,
     compare_sessions,
 )
+from pytest_rayperf.machine import Probe
+from pytest_rayperf.metrics import PEAK_MEMORY
 from pytest_rayperf.policy import GATED, Policy
 from pytest_rayperf.reasons import OLDEST
 from pytest_rayperf.reference import Reference, ReferenceSession
-from pytest_rayperf.results import PEAK_MEMORY, Comparison, Probe, Round
+from pytest_rayperf.results import Comparison, Round
 from pytest_rayperf.series import Series, series_of
 
 ANCHOR_PART = 0.2

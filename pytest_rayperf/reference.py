@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pytest_rayperf.results import Probe, Round, Subject
+from pytest_rayperf.machine import Probe
+from pytest_rayperf.results import Round, Subject
 from pytest_rayperf.work.counts import Work
 
 RECENT = 8

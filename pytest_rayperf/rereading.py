@@ -15,19 +15,10 @@ from pathlib import PurePath
 from typing import Any
 
 from pytest_rayperf.errors import BaselineError, ConfigurationError
+from pytest_rayperf.machine import Probe
+from pytest_rayperf.metrics import CPU_PER_ROW, METRICS, PEAK_MEMORY, TASKS, THROUGHPUT, WALL
 from pytest_rayperf.reports.schema import rounds_in
-from pytest_rayperf.results import (
-    CPU_PER_ROW,
-    METRICS,
-    PEAK_MEMORY,
-    TASKS,
-    THROUGHPUT,
-    WALL,
-    Operator,
-    Probe,
-    Round,
-    Subject,
-)
+from pytest_rayperf.results import Operator, Round, Subject
 from pytest_rayperf.work.counts import Work, work_from_json
 
 Report = Mapping[str, Any]

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from pytest_rayperf.measurement import Executor
     from pytest_rayperf.models.classifier import Classifier
     from pytest_rayperf.reports.json import Report
-    from pytest_rayperf.results import Round, Run, Subject, Variant
+    from pytest_rayperf.results import Round, Subject, Variant
+    from pytest_rayperf.run import Run
     from pytest_rayperf.session import RunRecord
 
 _FEATURE_ROWS = {"quick": 20_000, "standard": 100_000, "full": 1_000_000}

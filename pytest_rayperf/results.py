@@ -6,19 +6,18 @@ Measuring makes these, the verdict reads them, baselines and reports write them.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+from pytest_rayperf.machine import Probe
+from pytest_rayperf.metrics import METRICS, Metric
+
 if TYPE_CHECKING:
-    from pytest_rayperf.selftest import Selftest
     from pytest_rayperf.work.counts import Work
 
-Direction = Literal["higher", "lower"]
 Status = Literal[
     "improved", "unchanged", "regressed", "inconclusive", "no-baseline", "incomparable", "invalid"
 ]
@@ -36,98 +35,6 @@ STATUSES: tuple[Status, ...] = (
     "unchanged",
 )
 """Every verdict, worst first."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A named figure of a round: its unit, and whether more of it is better."""
-
-    name: str
-    unit: str
-    better: Direction
-
-
-THROUGHPUT = Metric("throughput", "rows/s", "higher")
-CPU_PER_ROW = Metric("cpu_seconds_per_row", "s", "lower")
-PEAK_MEMORY = Metric("peak_worker_memory", "bytes", "lower")
-REUSED = Metric("reused_workers", "workers", "lower")
-WALL = Metric("wall_seconds", "s", "lower")
-STORE_WRITTEN = Metric("object_store_written", "bytes", "lower")
-STORE_PEAK = Metric("object_store_peak", "bytes", "lower")
-SPILLED = Metric("spilled_bytes", "bytes", "lower")
-DRIVER_MEMORY = Metric("driver_memory_growth", "bytes", "lower")
-BYTES_WRITTEN = Metric("bytes_written", "bytes", "lower")
-FILES_WRITTEN = Metric("files_written", "files", "lower")
-TASKS = Metric("tasks", "tasks", "lower")
-STARTUP = Metric("startup_seconds", "s", "lower")
-STEADY_THROUGHPUT = Metric("steady_throughput", "rows/s", "higher")
-WORKER_CPU = Metric("worker_cpu_seconds", "s", "lower")
-WORKERS_MEMORY = Metric("total_worker_memory", "bytes", "lower")
-DRIVER_CPU = Metric("driver_cpu_seconds", "s", "lower")
-SAMPLER_CPU = Metric("sampler_cpu_seconds", "s", "lower")
-GPU_UTILIZATION = Metric("gpu_utilization_mean", "percent", "higher")
-GPU_MEMORY = Metric("gpu_memory_peak", "bytes", "lower")
-GPU_POWER = Metric("gpu_power_total", "W", "lower")
-GPU_CLOCK = Metric("gpu_clock_mean", "MHz", "higher")
-GPU_TEMPERATURE = Metric("gpu_temperature_max", "degrees Celsius", "lower")
-GPU_THROTTLED = Metric("gpu_throttled", "share of the time", "lower")
-ENERGY = Metric("joules_per_row", "J", "lower")
-EFFICIENCY = Metric("rows_per_second_per_watt", "rows/s/W", "higher")
-
-METRICS: Mapping[str, Metric] = MappingProxyType(
-    {
-        metric.name: metric
-        for metric in (
-            CPU_PER_ROW,
-            THROUGHPUT,
-            PEAK_MEMORY,
-            REUSED,
-            WALL,
-            STORE_WRITTEN,
-            STORE_PEAK,
-            SPILLED,
-            DRIVER_MEMORY,
-            BYTES_WRITTEN,
-            FILES_WRITTEN,
-            TASKS,
-            STARTUP,
-            STEADY_THROUGHPUT,
-            WORKER_CPU,
-            WORKERS_MEMORY,
-            DRIVER_CPU,
-            SAMPLER_CPU,
-            GPU_UTILIZATION,
-            GPU_MEMORY,
-            GPU_POWER,
-            GPU_CLOCK,
-            GPU_TEMPERATURE,
-            GPU_THROTTLED,
-            ENERGY,
-            EFFICIENCY,
-        )
-    }
-)
-"""The metrics with noise, surest first. `perf_tests/README.md` says what each one is."""
-
-
-TIMES: frozenset[str] = frozenset(
-    metric.name
-    for metric in (
-        CPU_PER_ROW,
-        THROUGHPUT,
-        WALL,
-        STARTUP,
-        STEADY_THROUGHPUT,
-        WORKER_CPU,
-        DRIVER_CPU,
-        GPU_UTILIZATION,
-        GPU_POWER,
-        GPU_CLOCK,
-        ENERGY,
-        EFFICIENCY,
-    )
-)
-"""The metrics that say nothing of a pipeline while something else has the machine."""
 
 
 @dataclass(frozen=True)
@@ -268,86 +175,6 @@ class Round:
     def all_counters(self) -> dict[str, int]:
         """The counters, the rows among them."""
         return {"rows": self.rows, **self.counters}
-
-
-@dataclass(frozen=True)
-class Environment:
-    """The hardware that a figure belongs to. `id` names the baselines' folder."""
-
-    id: str
-    cpu_model: str
-    cores: int
-    memory_bytes: int
-    gpu_model: str | None = None
-    gpu_count: int = 0
-    system: str = ""
-    machine: str = ""
-
-
-@dataclass(frozen=True)
-class Lap:
-    """CPU seconds of one lap of fixed work (`probe.py`).
-
-    Attributes:
-        compute_s: of decoding and arithmetic, whose data a core's own caches hold.
-        memory_s: of reading and writing more than they hold; None where that was not measured.
-    """
-
-    compute_s: float
-    memory_s: float | None = None
-
-
-@dataclass(frozen=True)
-class Probe:
-    """CPU seconds of a lap of fixed work (`probe.py`), before the first and after the last round.
-
-    Attributes:
-        before_s: of computing, before the first round.
-        after_s: of computing, after the last one.
-        memory_before_s: of reading and writing memory, before; None where it was not measured.
-        memory_after_s: the same, after.
-    """
-
-    before_s: float
-    after_s: float
-    memory_before_s: float | None = None
-    memory_after_s: float | None = None
-
-    @classmethod
-    def around(cls, before: Lap, after: Lap) -> Probe:
-        """That of these two laps; without memory where a clock ticked too rarely to time one of them."""
-        probe = cls(before.compute_s, after.compute_s, before.memory_s, after.memory_s)
-        return probe if probe.memory_seconds is not None else cls(before.compute_s, after.compute_s)
-
-    @property
-    def seconds(self) -> float | None:
-        """Of computing: the geometric mean. None where a clock ticked too rarely to time a lap."""
-        return _geometric_mean_of(self.before_s, self.after_s)
-
-    @property
-    def memory_seconds(self) -> float | None:
-        """Of reading and writing memory: the geometric mean. None where it was not measured."""
-        return _geometric_mean_of(self.memory_before_s, self.memory_after_s)
-
-    def log_slower(self, then: Probe) -> float | None:
-        """The log of how many times as slow the machine is as it was `then`; None where that isn't known.
-
-        It is that of computing, and where both know how fast memory was the mean of both: a model's
-        activations do not fit into a core's own caches, so that a pipeline feels both.
-        """
-        computing = _log_ratio(self.seconds, then.seconds)
-        memory = _log_ratio(self.memory_seconds, then.memory_seconds)
-        return computing if computing is None or memory is None else (computing + memory) / 2
-
-
-def _geometric_mean_of(before: float | None, after: float | None) -> float | None:
-    if before is None or after is None or not (0 < before < math.inf and 0 < after < math.inf):
-        return None
-    return math.sqrt(before) * math.sqrt(after)
-
-
-def _log_ratio(now: float | None, then: float | None) -> float | None:
-    return None if now is None or then is None else math.log(now) - math.log(then)
 
 
 @dataclass(frozen=True)
@@ -594,43 +421,3 @@ class DuelResult:
     antipattern: Result
     fix: Result
     duels: tuple[Duel, ...]
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """One session that was accepted into a baseline: a point of its benchmark's history.
-
-    Medians over its rounds; None where a round lacks the figure.
-    """
-
-    recorded_at: str
-    commit: str | None
-    throughput: float | None
-    cpu_seconds_per_row: float | None
-
-
-@dataclass(frozen=True)
-class Run:
-    """Everything that one pytest session measured."""
-
-    started_at: str
-    duration_s: float
-    environment: Environment
-    software: Mapping[str, str | None]
-    profile: str
-    data: Mapping[str, str | int | None]
-    model: Mapping[str, str | int | None]
-    policy: Mapping[str, float | int | bool | str | None]
-    benchmarks: tuple[Benchmark, ...] = ()
-    duels: tuple[Duel, ...] = ()
-    ladders: tuple[Ladder, ...] = ()
-    sweeps: tuple[Sweep, ...] = ()
-    selftests: tuple[Selftest, ...] = ()
-    warnings: tuple[str, ...] = field(default=())
-    commit: str | None = None
-    cost_per_hour: float | None = None
-    """USD an hour that the cluster costs; None where that was not said."""
-    against: str | None = None
-    """The far side, which was measured beside it and compared with instead of baselines; None without one."""
-    history: Mapping[str, tuple[Accepted, ...]] | None = None
-    """By slug, the sessions that its baseline ever had, oldest first; None where nobody looked."""

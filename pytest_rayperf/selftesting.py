@@ -22,7 +22,8 @@ from pytest_rayperf.measurement import (
     measure,
     release,
 )
-from pytest_rayperf.results import CPU_PER_ROW, THROUGHPUT, Metric, Round
+from pytest_rayperf.metrics import CPU_PER_ROW, THROUGHPUT, Metric
+from pytest_rayperf.results import Round
 from pytest_rayperf.selftest import FEWEST_PAIRS, SAME, Condition, Selftest, examine
 from pytest_rayperf.session import RunRecord
 from pytest_rayperf.wrong import unexpected_rows

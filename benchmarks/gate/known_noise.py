@@ -38,10 +38,10 @@ from numpy.typing import NDArray
 from simulate import BENCHMARKS, PASSED, is_opposite
 from wald import expected_rounds, rounds_on
 
+from pytest_rayperf.metrics import CPU_PER_ROW, THROUGHPUT
 from pytest_rayperf.noise import NOISE
 from pytest_rayperf.policy import BETA, Policy, look_schedule
 from pytest_rayperf.questions import Question, speaker, worth_measuring_on
-from pytest_rayperf.results import CPU_PER_ROW, THROUGHPUT
 from pytest_rayperf.series import Series
 from pytest_rayperf.statistics import Noise
 

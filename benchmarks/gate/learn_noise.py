@@ -27,7 +27,8 @@ from scipy import optimize, special
 from traces import Block, load
 
 from pytest_rayperf.baseline_format import read_baseline
-from pytest_rayperf.results import Probe, Round
+from pytest_rayperf.machine import Probe
+from pytest_rayperf.results import Round
 
 BASELINES = Path(__file__).resolve().parents[2] / "baselines"
 

@@ -36,11 +36,11 @@ from pytest_rayperf.cluster import Cluster, close_cluster, open_cluster
 from pytest_rayperf.data.sources import ImageSource, open_source
 from pytest_rayperf.environment import detect_environment
 from pytest_rayperf.execution import RayExecutor
+from pytest_rayperf.machine import Probe
 from pytest_rayperf.models.classifier import Classifier, open_classifier
 from pytest_rayperf.monitors.disturbance import DisturbanceMonitor, watch_disturbances
 from pytest_rayperf.monitors.operators import operators_of
 from pytest_rayperf.probe import probe
-from pytest_rayperf.results import Probe
 from pytest_rayperf.software import software_versions
 from pytest_rayperf.watch import Watch, watch_over
 

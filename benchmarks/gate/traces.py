@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from pytest_rayperf.machine import Probe
+from pytest_rayperf.metrics import CPU_PER_ROW
 from pytest_rayperf.playing import scaled
-from pytest_rayperf.results import CPU_PER_ROW, Probe, Round
+from pytest_rayperf.results import Round
 
 FOLDER = Path(__file__).resolve().parents[2] / "tests" / "data" / "noise"
 

@@ -18,9 +18,9 @@ from pytest_rayperf.commands.outcome import UNFIT, Outcome
 from pytest_rayperf.commands.showing import FORMATS, as_json, table
 from pytest_rayperf.errors import ConfigurationError
 from pytest_rayperf.fitness import Disk, Facts, checks_of, is_fit
+from pytest_rayperf.machine import Lap
 from pytest_rayperf.policy import Policy
 from pytest_rayperf.reports import safe
-from pytest_rayperf.results import Lap
 from pytest_rayperf.stored import files_in, read_all
 
 if TYPE_CHECKING:

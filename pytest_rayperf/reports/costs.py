@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_rayperf.duels import better_by
+from pytest_rayperf.metrics import THROUGHPUT
 from pytest_rayperf.reports.figures import metric_of
-from pytest_rayperf.results import THROUGHPUT, Benchmark, Round
+from pytest_rayperf.results import Benchmark, Round
 
 _ROWS = 1e6
 _SECONDS_AN_HOUR = 3600.0

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from pytest_rayperf.results import METRICS, STATUSES, Benchmark, Interval, Metric, Operator, Round
+from pytest_rayperf.metrics import METRICS, Metric
+from pytest_rayperf.results import STATUSES, Benchmark, Interval, Operator, Round
 from pytest_rayperf.statistics import median_interval
 
 

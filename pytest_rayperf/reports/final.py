@@ -6,8 +6,10 @@ import statistics
 from typing import Any
 
 from pytest_rayperf.duels import better_by
+from pytest_rayperf.metrics import THROUGHPUT
 from pytest_rayperf.reports.figures import interval, metric_of
-from pytest_rayperf.results import THROUGHPUT, Ladder, Run, Step
+from pytest_rayperf.results import Ladder, Step
+from pytest_rayperf.run import Run
 
 
 def final_of(run: Run) -> dict[str, Any] | None:

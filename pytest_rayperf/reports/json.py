@@ -12,12 +12,12 @@ from dataclasses import asdict
 from typing import Any
 
 from pytest_rayperf.latency import latencies
+from pytest_rayperf.metrics import METRICS
 from pytest_rayperf.reports import selftest
 from pytest_rayperf.reports.costs import cost_of, savings_of
 from pytest_rayperf.reports.figures import interval, metric_of, metrics_of, operators_of, summary
 from pytest_rayperf.reports.final import final_of
 from pytest_rayperf.results import (
-    METRICS,
     Attribution,
     Benchmark,
     Comparison,
@@ -26,12 +26,12 @@ from pytest_rayperf.results import (
     Operator,
     Profile,
     Round,
-    Run,
     Step,
     Sweep,
     Utilization,
     Verdict,
 )
+from pytest_rayperf.run import Run
 from pytest_rayperf.work.counts import work_to_json
 
 SCHEMA_VERSION = 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_rayperf.metrics import METRICS
 from pytest_rayperf.reports.markdown_parts import bullets, details, figure, name, prose, table
 from pytest_rayperf.reports.phrases import interval, reference
 from pytest_rayperf.reports.rows import MISSING, Row, number
-from pytest_rayperf.results import METRICS
 
 _MOST = 30
 """So many rows has each table, so many lines each list: Ray's plans and UDFs are far fewer."""

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_rayperf.metrics import THROUGHPUT
 from pytest_rayperf.reports.phrases import reference
 from pytest_rayperf.reports.pictures.verdicts import reach, verdict_drawing
 from pytest_rayperf.reports.rows import MISSING, Row, counts_of, headline
 from pytest_rayperf.reports.tables import LIMITS, Column, Table
 from pytest_rayperf.reports.units import size_for, times, unit_for
-from pytest_rayperf.results import THROUGHPUT
 
 Report = Mapping[str, Any]
 

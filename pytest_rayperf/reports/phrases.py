@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_rayperf.metrics import THROUGHPUT
 from pytest_rayperf.reports.rows import (
     MISSING,
     Figure,
@@ -19,7 +20,7 @@ from pytest_rayperf.reports.rows import (
     short,
     unit_of,
 )
-from pytest_rayperf.results import STATUSES, THROUGHPUT
+from pytest_rayperf.results import STATUSES
 
 Report = Mapping[str, Any]
 Name = Callable[[str], str]

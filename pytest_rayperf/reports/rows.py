@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_rayperf.results import CPU_PER_ROW, METRICS, PEAK_MEMORY, STATUSES, THROUGHPUT
+from pytest_rayperf.metrics import CPU_PER_ROW, METRICS, PEAK_MEMORY, THROUGHPUT
+from pytest_rayperf.results import STATUSES
 
 MISSING = "-"
 

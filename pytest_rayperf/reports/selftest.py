@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from pytest_rayperf.metrics import CPU_PER_ROW, METRICS, THROUGHPUT
 from pytest_rayperf.playing import Played, Rate, percent
-from pytest_rayperf.results import CPU_PER_ROW, METRICS, THROUGHPUT, Interval, Round, Run
+from pytest_rayperf.results import Interval, Round
+from pytest_rayperf.run import Run
 from pytest_rayperf.selftest import FEWEST_PAIRS, FOUND, Finding, Selftest
 
 _MISSING = "-"

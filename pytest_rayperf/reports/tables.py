@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pytest_rayperf.metrics import CPU_PER_ROW, METRICS, PEAK_MEMORY, THROUGHPUT
 from pytest_rayperf.reports.phrases import reference
 from pytest_rayperf.reports.rows import MISSING
 from pytest_rayperf.reports.units import (
@@ -20,7 +21,6 @@ from pytest_rayperf.reports.units import (
     times,
     unit_for,
 )
-from pytest_rayperf.results import CPU_PER_ROW, METRICS, PEAK_MEMORY, THROUGHPUT
 
 Kind = Literal["name", "text", "number", "limits", "series"]
 

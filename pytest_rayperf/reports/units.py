@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_rayperf.metrics import CPU_PER_ROW, METRICS, THROUGHPUT
 from pytest_rayperf.reports.rows import MISSING, number, ratio_of, unit_of
-from pytest_rayperf.results import CPU_PER_ROW, METRICS, THROUGHPUT
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from random import Random
 import numpy as np
 import pytest
 
+from pytest_rayperf.machine import Lap
 from pytest_rayperf.measurement import Execution
 from pytest_rayperf.resources import resources_key
-from pytest_rayperf.results import Call, Lap, Operator, Profile, Round
+from pytest_rayperf.results import Call, Operator, Profile, Round
 from pytest_rayperf.work.counts import OperatorWork, Work, WorkUncountable
 
 DEFAULTS = {

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from reported import HOSTILE, LADDER, SWEEP, full_round, full_run, report_of
 
-from pytest_rayperf.results import Accepted, Ladder, Profile, Run, Step, Sweep, Utilization
+from pytest_rayperf.results import Ladder, Profile, Step, Sweep, Utilization
+from pytest_rayperf.run import Accepted, Run
 
 EVIL = (
     *(name.partition("[")[2].removesuffix("]") for name in HOSTILE),

@@ -8,20 +8,11 @@ from pathlib import Path
 from hypothesis import settings
 
 from pytest_rayperf.baseline_format import Baseline, Session
+from pytest_rayperf.machine import Environment, Probe
 from pytest_rayperf.options import PROFILES, Options
 from pytest_rayperf.reference import Reference, ReferenceSession
-from pytest_rayperf.results import (
-    Benchmark,
-    Call,
-    Duel,
-    Environment,
-    Operator,
-    Probe,
-    Round,
-    Run,
-    Subject,
-    Verdict,
-)
+from pytest_rayperf.results import Benchmark, Call, Duel, Operator, Round, Subject, Verdict
+from pytest_rayperf.run import Run
 
 LIGHT = settings(max_examples=60, deadline=None, database=None, derandomize=True)
 """For property tests: cheap, and the same examples every time."""

@@ -8,11 +8,9 @@ from pathlib import Path
 
 from builders import FILE, PROBE, SOFTWARE, SUBJECT, make_benchmark, make_round, make_rounds, make_run
 
+from pytest_rayperf.metrics import CPU_PER_ROW, THROUGHPUT
 from pytest_rayperf.reports.json import report_on
 from pytest_rayperf.results import (
-    CPU_PER_ROW,
-    THROUGHPUT,
-    Accepted,
     Attribution,
     Call,
     Change,
@@ -22,12 +20,12 @@ from pytest_rayperf.results import (
     Ladder,
     Operator,
     Profile,
-    Run,
     Step,
     Sweep,
     Utilization,
     Verdict,
 )
+from pytest_rayperf.run import Accepted, Run
 from pytest_rayperf.work.counts import OperatorWork, Work
 
 HOSTILE = (

@@ -19,7 +19,8 @@ from pytest_rayperf.baseline_format import (
     to_json,
 )
 from pytest_rayperf.errors import BaselineError, ConfigurationError
-from pytest_rayperf.results import Environment, Operator, Probe, Round, Subject, Utilization
+from pytest_rayperf.machine import Environment, Probe
+from pytest_rayperf.results import Operator, Round, Subject, Utilization
 from pytest_rayperf.work.counts import OperatorWork, Work
 
 MEND = "restore it from git, or delete it and record it anew with --rayperf-update-baselines"

@@ -18,10 +18,10 @@ from pytest_rayperf.cli import main
 from pytest_rayperf.commands import check
 from pytest_rayperf.commands.outcome import INTERRUPTED, UNFIT, USAGE_ERROR
 from pytest_rayperf.fitness import Disk, Facts
+from pytest_rayperf.machine import Lap
 from pytest_rayperf.monitors.disturbance import watch_disturbances
 from pytest_rayperf.monitors.disturbance_limits import Reading
 from pytest_rayperf.monitors.gpu_load import GpuReading
-from pytest_rayperf.results import Lap
 
 
 @pytest.fixture(autouse=True)

@@ -19,9 +19,9 @@ from pytest_rayperf.comparing import (
     compare_pairs,
     compare_sessions,
 )
+from pytest_rayperf.metrics import CPU_PER_ROW, THROUGHPUT
 from pytest_rayperf.noise import NOISE, WAITING
 from pytest_rayperf.policy import BETA, GATED, POWER, Policy
-from pytest_rayperf.results import CPU_PER_ROW, THROUGHPUT
 from pytest_rayperf.sequential import nominal_level
 from pytest_rayperf.series import Series
 from pytest_rayperf.statistics import after_pairs, after_rounds, paired_ratio, session_ratio, together

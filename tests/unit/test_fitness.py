@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_rayperf.fitness import FULL_DISK, LOWEST_RAY, Disk, Facts, checks_of, is_fit, variation
-from pytest_rayperf.results import Lap
+from pytest_rayperf.machine import Lap
 
 GIB = 1024**3
 EVEN = tuple(Lap(0.002 * factor, 0.001 * factor) for factor in (1.0, 1.01, 0.99, 1.0))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_rayperf.results import Probe
+from pytest_rayperf.machine import Probe
 
 GATE = Path(__file__).resolve().parents[2] / "benchmarks" / "gate"
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pytest_rayperf import history as module
 from pytest_rayperf.baseline_format import to_json
 from pytest_rayperf.history import NEWEST, accepted_of, history_of, median_of, read_history
-from pytest_rayperf.results import Accepted
+from pytest_rayperf.run import Accepted
 
 CPU = ENVIRONMENT.id
 

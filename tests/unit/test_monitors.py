@@ -13,6 +13,7 @@ from typing import ClassVar
 import psutil
 import pytest
 
+from pytest_rayperf.metrics import METRICS
 from pytest_rayperf.monitors import system
 from pytest_rayperf.monitors.driver import DriverMonitor
 from pytest_rayperf.monitors.object_store import ObjectStoreMonitor, StoreError, StoreReading
@@ -25,7 +26,6 @@ from pytest_rayperf.monitors.system import (
     local_raylets,
     ray_worker_processes,
 )
-from pytest_rayperf.results import METRICS
 
 MIB = 1024**2
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reported import COUNTED, REGRESSED, UNCHANGED, full_round
 
+from pytest_rayperf.metrics import METRICS
 from pytest_rayperf.properties import properties_of
 from pytest_rayperf.reports.safe import visible
-from pytest_rayperf.results import METRICS
 
 
 def names(benchmark):

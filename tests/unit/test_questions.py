@@ -18,6 +18,7 @@ from pytest_rayperf.comparing import (
     compare_pairs,
     compare_sessions,
 )
+from pytest_rayperf.metrics import CPU_PER_ROW, PEAK_MEMORY, THROUGHPUT
 from pytest_rayperf.policy import GATED, Policy
 from pytest_rayperf.questions import (
     ANCHOR_PART,
@@ -32,7 +33,7 @@ from pytest_rayperf.questions import (
 )
 from pytest_rayperf.reasons import OLDEST
 from pytest_rayperf.reference import ANCHORS, RECENT, ReferenceSession
-from pytest_rayperf.results import CPU_PER_ROW, PEAK_MEMORY, THROUGHPUT, Comparison, Interval
+from pytest_rayperf.results import Comparison, Interval
 from pytest_rayperf.series import series_of
 
 POLICY = Policy()

@@ -10,9 +10,9 @@ import jsonschema
 import pytest
 from reported import FULL, full_round, full_run, report_of
 
+from pytest_rayperf.metrics import CPU_PER_ROW
 from pytest_rayperf.policy import Policy
 from pytest_rayperf.reports import json as json_report
-from pytest_rayperf.results import CPU_PER_ROW
 from pytest_rayperf.selftest import Condition, Selftest, examine
 
 SCHEMA = json.loads(files("pytest_rayperf.reports").joinpath("report.schema.json").read_text("utf-8"))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_rayperf.metrics import METRICS
 from pytest_rayperf.reports.pictures.drawing import WIDTH, Drawing, Picture, from_zero, spread
 from pytest_rayperf.reports.rows import MISSING
 from pytest_rayperf.reports.tables import LIMITS, Column, Sides, Table, median_of, rounds_of
 from pytest_rayperf.reports.units import Unit, head, times, unit_for
-from pytest_rayperf.results import METRICS
 
 _KINDS = ("antipattern", "fix")
 _ROW = 44.0

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pytest_rayperf.metrics import CPU_PER_ROW, THROUGHPUT
 from pytest_rayperf.reports.pictures.drawing import WIDTH, Drawing, Picture, Scale, line_path
 from pytest_rayperf.reports.rows import MISSING, number
 from pytest_rayperf.reports.tables import Column, Sides, Table, median_of
 from pytest_rayperf.reports.units import unit_for
-from pytest_rayperf.results import CPU_PER_ROW, THROUGHPUT
 
 _LEFT, _RIGHT, _HEIGHT, _PANEL = 46.0, WIDTH - 14, 84.0, 112.0
 _COMMIT = 7

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from pytest_rayperf.metrics import METRICS
 from pytest_rayperf.reports.rows import Ratio, Row
-from pytest_rayperf.results import METRICS
 
 _WIDTH, _HEIGHT, _EDGE = 150.0, 16.0, 6.0
 _SMALLEST, _LARGEST = 1.25, 4.0
