@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from pytest_rayperf.counters import Tally
-from pytest_rayperf.instrumenting import CALL, instrument
 from pytest_rayperf.latency import calls_of, latencies
+from pytest_rayperf.udfs.instrumenting import CALL, instrument
 
 BATCH_S = 2e-3
 """A quick batch: what the cost is compared with."""

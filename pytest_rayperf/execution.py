@@ -28,12 +28,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_rayperf.batches import faulty_batches, instrumented_batches
 from pytest_rayperf.cluster import Cluster
 from pytest_rayperf.counters import CountsLostError, Taken
 from pytest_rayperf.errors import PipelineError
-from pytest_rayperf.faults import Fault
-from pytest_rayperf.instrumenting import CALL
 from pytest_rayperf.latency import calls_of
 from pytest_rayperf.measurement import Execution, Outputs, Pipeline, Spoiled
 from pytest_rayperf.metrics import (
@@ -50,6 +47,9 @@ from pytest_rayperf.metrics import (
 )
 from pytest_rayperf.monitors.operators import OperatorMonitor, operators_of
 from pytest_rayperf.results import Operator, Profile, Round
+from pytest_rayperf.udfs.batches import faulty_batches, instrumented_batches
+from pytest_rayperf.udfs.faults import Fault
+from pytest_rayperf.udfs.instrumenting import CALL
 from pytest_rayperf.watch import Watch
 from pytest_rayperf.work.counts import Work, WorkUncountable
 

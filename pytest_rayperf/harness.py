@@ -14,7 +14,6 @@ from pytest_rayperf.contest import Contest, SweepLimit
 from pytest_rayperf.duels import duel_verdict, ladder_of, sweep_of
 from pytest_rayperf.errors import GateFailure, NotSelftested, UsageInTestError
 from pytest_rayperf.expectations import Expectations
-from pytest_rayperf.instrumenting import Udf, instrument
 from pytest_rayperf.machine import Lap, Probe
 from pytest_rayperf.measurement import (
     AfterRound,
@@ -43,6 +42,7 @@ from pytest_rayperf.results import (
 )
 from pytest_rayperf.selftesting import Selftester
 from pytest_rayperf.session import RunRecord
+from pytest_rayperf.udfs.instrumenting import Udf, instrument
 from pytest_rayperf.work.counts import Work
 from pytest_rayperf.wrong import below_floor, outputs_wrong, unexpected_rows, unmeasured
 

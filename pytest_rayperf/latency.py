@@ -16,7 +16,7 @@ from pytest_rayperf.results import BatchLatency, Call
 
 
 def calls_of(records: Iterable[Sequence[Any]]) -> tuple[Call, ...]:
-    """The calls, out of the records that `pytest_rayperf.instrumenting` wrote.
+    """The calls, out of the records that `pytest_rayperf.udfs.instrumenting` wrote.
 
     Args:
         records: each a name, nanoseconds, rows or None, and whether it failed: `Taken.of(CALL)`.

@@ -11,8 +11,8 @@ from types import FrameType, ModuleType
 from typing import Any, Protocol
 
 from pytest_rayperf.errors import WorkersLostError
-from pytest_rayperf.faults import Fault
 from pytest_rayperf.results import Profile, Round
+from pytest_rayperf.udfs.faults import Fault
 from pytest_rayperf.work.counts import Work
 
 Pipeline = Callable[[], Any]

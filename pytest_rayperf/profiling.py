@@ -4,9 +4,6 @@ The pipeline is executed once more, untimed. In the workers pyinstrument looks a
 a UDF, once a millisecond, in the very thread that runs it; what it saw comes back as a record a call, so
 that an actor may be killed at any time. py-spy would see native frames too, but has to attach to the
 workers (ptrace), which containers and Yama mostly forbid, and sees Ray's own threads beside the UDF.
-
-pyinstrument sees Python's frames, and which C function they were in; not the threads that such a function
-may have.
 """
 
 from __future__ import annotations
@@ -14,100 +11,18 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from pytest_rayperf import instrumenting
-from pytest_rayperf.batches import instrumented_batches
-from pytest_rayperf.counters import Tally, record
-from pytest_rayperf.reports.flame_graph import Frame, Stacks, flame_graph
+from pytest_rayperf.counters import Tally
+from pytest_rayperf.reports.flame_graph import flame_graph
 from pytest_rayperf.results import Profile
-
-INTERVAL_S = 0.001
-"""Between two looks."""
-
-STACKS = "stacks"
-"""The kind of a record: a UDF's name, and pairs of a stack (its frames, outermost first) and its seconds."""
+from pytest_rayperf.udfs.batches import instrumented_batches
+from pytest_rayperf.udfs.stacks import INTERVAL_S, STACKS, Frame, Stacks
 
 _TIMELINE_LOOKS = 5
 """Workers send events once a second (`task_events_report_interval_ms`), and `ray.timeline` waits as long."""
-
-_RAYS_SUBCLASSES = ("_SingleThreadedWrapper", "_Wrapper")
-"""What Ray 2.60 and 2.51 make of a user's class in an actor. The class that a profiler sees is this one."""
-
-_profiling: ContextVar[bool] = ContextVar("rayperf_profiling", default=False)
-
-
-class StackWatch:
-    """Looks at the stack of one call. Runs in a worker, around what `instrument` wraps.
-
-    A call within another one that is looked at is part of that one's stacks, and has none of its own.
-    """
-
-    def __init__(self, name: str, interval_s: float = INTERVAL_S) -> None:
-        from pyinstrument import Profiler
-
-        self._name = name
-        self._profiler = Profiler(interval=interval_s)
-        self._nested = _profiling.get()
-
-    def resume(self) -> None:
-        """Begin to look."""
-        if not self._nested:
-            _profiling.set(True)
-            self._profiler.start(target_description=self._name)
-
-    def pause(self) -> None:
-        """Stop looking."""
-        if not self._nested:
-            self._profiler.stop()
-            _profiling.set(False)
-
-    def finish(self, *, failed: bool) -> None:
-        """Hand what was seen to the driver; of a call that failed as well."""
-        if self._nested:
-            return
-        session = self._profiler.last_session
-        totals: dict[tuple[Frame, ...], float] = defaultdict(float)
-        for infos, seconds in session.frame_records if session is not None else ():
-            stack = _own_part(infos, self._name)
-            if stack:
-                totals[stack] += seconds
-        record(STACKS, self._name, list(totals.items()))
-
-
-def _own_part(infos: Sequence[str], udf: str) -> tuple[Frame, ...]:
-    """The frames from the user's function on; none if it was not in them.
-
-    Args:
-        infos: as pyinstrument has them, outermost first: function, file and line, then attributes.
-        udf: the function's name.
-    """
-    frames = [_frame(info, udf) for info in infos]
-    ours = [file in (instrumenting.__file__, __file__) for _, file, _ in frames]
-    if True not in ours:
-        return ()
-    first = ours.index(True)
-    if False not in ours[first:]:
-        return ()
-    theirs = ours.index(False, first)
-    if frames[theirs - 1][1] == __file__:
-        return ()  # what comes after this module is the profiler, which sees itself too
-    return tuple(frames[theirs:])
-
-
-def _frame(info: str, udf: str) -> Frame:
-    identifier, *attributes = info.split("\x01")
-    function, _, place = identifier.partition("\x00")
-    file, _, line = place.partition("\x00")
-    owner = next((attribute[1:] for attribute in attributes if attribute.startswith("c")), None)
-    if owner in _RAYS_SUBCLASSES:
-        owner = udf
-    # The profiler's own marks, such as that of waiting, have neither file nor line.
-    return f"{owner}.{function}" if owner else function, file or "<profiler>", int(line or 0)
 
 
 def profile_pipeline(pipeline: Callable[[], Any], folder: Path, slug: str, tally: Tally) -> Profile:

@@ -11,7 +11,6 @@ from typing import NoReturn
 from pytest_rayperf import selftest
 from pytest_rayperf.conclusions import Item
 from pytest_rayperf.errors import GateFailure, SelftestDone
-from pytest_rayperf.faults import Calls, Fault, cpu_fault, heaviest, trial_waiting, waiting_fault
 from pytest_rayperf.measurement import (
     Executor,
     Inspection,
@@ -26,6 +25,7 @@ from pytest_rayperf.metrics import CPU_PER_ROW, THROUGHPUT, Metric
 from pytest_rayperf.results import Round
 from pytest_rayperf.selftest import FEWEST_PAIRS, SAME, Condition, Selftest, examine
 from pytest_rayperf.session import RunRecord
+from pytest_rayperf.udfs.faults import Calls, Fault, cpu_fault, heaviest, trial_waiting, waiting_fault
 from pytest_rayperf.wrong import unexpected_rows
 
 CALIBRATING = 2

@@ -7,15 +7,10 @@ own page has stacks in the order in which they were seen, and loads fonts from t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
 
-Frame = tuple[str, str, int]
-"""A function's name, its file, and the line at which it begins."""
-
-Stacks = Mapping[tuple[Frame, ...], float]
-"""A stack, its outermost frame first, and the seconds in which it was seen."""
+from pytest_rayperf.udfs.stacks import Frame, Stacks
 
 SMALLEST_SHARE = 0.001
 """Frames of less than this share of the time are left out: they would be narrower than a pixel."""

@@ -21,9 +21,9 @@ from ray import cloudpickle
 from ray.data import ActorPoolStrategy, DataContext
 
 from pytest_rayperf import count
-from pytest_rayperf.batches import instrumented_batches
+from pytest_rayperf.udfs.batches import instrumented_batches
 from pytest_rayperf.counters import Tally
-from pytest_rayperf.instrumenting import CALL, instrument
+from pytest_rayperf.udfs.instrumenting import CALL, instrument
 from pytest_rayperf.latency import calls_of, latencies
 
 ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False)

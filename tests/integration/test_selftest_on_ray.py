@@ -14,7 +14,7 @@ def test_what_is_put_in_shows_and_the_outputs_stay(pytester: pytest.Pytester) ->
         import ray
         from ray.data import ActorPoolStrategy
 
-        from pytest_rayperf.faults import Fault, heaviest
+        from pytest_rayperf.udfs.faults import Fault, heaviest
 
         class Plus:
             def __call__(self, batch):

@@ -9,8 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from pytest_rayperf import batches, instrumenting
-from pytest_rayperf.batches import instrumented_batches
+from pytest_rayperf.udfs import batches, instrumenting
+from pytest_rayperf.udfs.batches import instrumented_batches
 
 
 @pytest.fixture

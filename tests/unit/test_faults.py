@@ -10,9 +10,10 @@ from types import ModuleType
 import pytest
 from builders import make_round
 
-from pytest_rayperf import faults, instrumenting
-from pytest_rayperf.batches import faulty_batches, instrumented_batches
-from pytest_rayperf.faults import (
+from pytest_rayperf.results import Call
+from pytest_rayperf.udfs import faults, instrumenting
+from pytest_rayperf.udfs.batches import faulty_batches, instrumented_batches
+from pytest_rayperf.udfs.faults import (
     LEAST_SHARE,
     Calls,
     FaultWatch,
@@ -21,7 +22,6 @@ from pytest_rayperf.faults import (
     trial_waiting,
     waiting_fault,
 )
-from pytest_rayperf.results import Call
 
 CALLS = Calls("f", 8, 1.0)
 

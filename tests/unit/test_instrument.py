@@ -17,8 +17,8 @@ from builders import LIGHT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_rayperf import instrumenting as module
-from pytest_rayperf.instrumenting import instrument, name_of, rows_of
+from pytest_rayperf.udfs import instrumenting as module
+from pytest_rayperf.udfs.instrumenting import instrument, name_of, rows_of
 
 
 def double(batch: dict, by: int = 2) -> dict:
@@ -248,7 +248,7 @@ class TestRecords:
 
     def test_without_this_package_the_function_is_just_called(self, monkeypatch, records):
         udfs = [instrument(udf) for udf in (double, Double(), halves)]
-        monkeypatch.setitem(sys.modules, "pytest_rayperf.instrumenting", None)
+        monkeypatch.setitem(sys.modules, "pytest_rayperf.udfs.instrumenting", None)
         one, two, parts = (udf(batch(2)) for udf in udfs)
         assert one["id"].tolist() == two["id"].tolist() == [0, 2]
         assert [part["id"].tolist() for part in parts] == [[0], [1]]
@@ -262,7 +262,7 @@ class TestRecords:
             yield batch
 
         first, second = instrument(coroutine), instrument(generator)
-        monkeypatch.setitem(sys.modules, "pytest_rayperf.instrumenting", None)
+        monkeypatch.setitem(sys.modules, "pytest_rayperf.udfs.instrumenting", None)
 
         async def both():
             return [await first(1), *[item async for item in second(2)]]

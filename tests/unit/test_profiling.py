@@ -12,14 +12,16 @@ from builders import LIGHT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_rayperf import instrumenting, profiling
+from pytest_rayperf import profiling
 from pytest_rayperf.counters import Taken
-from pytest_rayperf.profiling import STACKS, Profile, StackWatch, cut, file_names, merged, profile_pipeline
+from pytest_rayperf.profiling import Profile, cut, file_names, merged, profile_pipeline
+from pytest_rayperf.udfs import instrumenting, stacks
+from pytest_rayperf.udfs.stacks import STACKS, StackWatch
 
 THREAD = "MainThread\x00<thread>\x00140"
 RAY = "__next__\x00/env/lib/python3.11/site-packages/ray/data/map.py\x0010"
 OURS = f"plain\x00{instrumenting.__file__}\x001"
-PROFILER = f"pause\x00{profiling.__file__}\x001"
+PROFILER = f"pause\x00{stacks.__file__}\x001"
 USER = "__call__\x00/home/me/test_it.py\x007\x01cClassifier\x01l9"
 TORCH = "relu\x00/env/lib/python3.11/site-packages/torch/nn.py\x0030\x01l31"
 USER_FRAME = ("Classifier.__call__", "/home/me/test_it.py", 7)
@@ -29,7 +31,7 @@ TORCH_FRAME = ("relu", "/env/lib/python3.11/site-packages/torch/nn.py", 30)
 @pytest.fixture
 def records(monkeypatch):
     found = []
-    monkeypatch.setattr(profiling, "record", lambda kind, *fields: found.append((kind, *fields)))
+    monkeypatch.setattr(stacks, "record", lambda kind, *fields: found.append((kind, *fields)))
     return found
 
 
@@ -112,17 +114,17 @@ class TestStackWatch:
         ids=["none", "rays", "ours", "the watch", "the profiler"],
     )
     def test_stacks_without_the_users_function_are_none(self, infos):
-        assert profiling._own_part(infos, "f") == ()
+        assert stacks._own_part(infos, "f") == ()
 
     @pytest.mark.parametrize("rays", ["_SingleThreadedWrapper", "_Wrapper"])
     def test_the_class_is_the_users(self, rays):
-        stack = profiling._own_part(
+        stack = stacks._own_part(
             [THREAD, OURS, f"__call__\x00/home/me/test_it.py\x007\x01c{rays}"], "Classifier"
         )
         assert stack == (USER_FRAME,)
 
     def test_waiting_is_a_frame(self):
-        stack = profiling._own_part([THREAD, OURS, USER, "[await]"], "f")
+        stack = stacks._own_part([THREAD, OURS, USER, "[await]"], "f")
         assert stack == (USER_FRAME, ("[await]", "<profiler>", 0))
 
     def test_the_real_profiler(self, records):
@@ -176,8 +178,8 @@ class TestMerged:
     def test_no_time_is_lost(self, calls):
         through_json = [tuple(json.loads(json.dumps(call))) for call in calls]
         found = merged(through_json)
-        for udf, stacks in found.items():
-            assert sum(stacks.values()) == sum(s for name, of in calls if name == udf for _, s in of)
+        for udf, seconds in found.items():
+            assert sum(seconds.values()) == sum(s for name, of in calls if name == udf for _, s in of)
 
 
 class TestFileNames:

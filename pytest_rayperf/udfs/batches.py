@@ -16,8 +16,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_rayperf.faults import PutIn
-from pytest_rayperf.instrumenting import Purpose, instrumented, name_of
+from pytest_rayperf.udfs.faults import PutIn
+from pytest_rayperf.udfs.instrumenting import Purpose, instrumented, name_of
 
 
 @dataclass

@@ -20,7 +20,7 @@ from time import perf_counter_ns
 from typing import Any, Literal, Protocol, TypeVar
 
 from pytest_rayperf.counters import record
-from pytest_rayperf.faults import PutIn
+from pytest_rayperf.udfs.faults import PutIn
 
 Udf = TypeVar("Udf", bound=Callable[..., Any])
 
@@ -131,7 +131,7 @@ def _function(function: Any, name: str, purpose: Purpose, batch_at: int) -> Any:
         @functools.wraps(function)
         async def async_generator(*args: Any, **kwargs: Any) -> Any:
             try:
-                from pytest_rayperf.instrumenting import _around_async_generator as around
+                from pytest_rayperf.udfs.instrumenting import _around_async_generator as around
             except ImportError:
                 batches = function(*args, **kwargs)
             else:
@@ -151,7 +151,7 @@ def _function(function: Any, name: str, purpose: Purpose, batch_at: int) -> Any:
         @functools.wraps(function)
         async def coroutine(*args: Any, **kwargs: Any) -> Any:
             try:
-                from pytest_rayperf.instrumenting import _around_coroutine as around
+                from pytest_rayperf.udfs.instrumenting import _around_coroutine as around
             except ImportError:
                 return await function(*args, **kwargs)
             return await around(name, purpose, batch_at, function, args, kwargs)
@@ -163,7 +163,7 @@ def _function(function: Any, name: str, purpose: Purpose, batch_at: int) -> Any:
         @functools.wraps(function)
         def generator(*args: Any, **kwargs: Any) -> Any:
             try:
-                from pytest_rayperf.instrumenting import _around_generator as around
+                from pytest_rayperf.udfs.instrumenting import _around_generator as around
             except ImportError:
                 return (yield from function(*args, **kwargs))
             return (yield from around(name, purpose, batch_at, function(*args, **kwargs), args))
@@ -175,7 +175,7 @@ def _function(function: Any, name: str, purpose: Purpose, batch_at: int) -> Any:
         @functools.wraps(function)
         def plain(*args: Any, **kwargs: Any) -> Any:
             try:
-                from pytest_rayperf.instrumenting import _around_call as around
+                from pytest_rayperf.udfs.instrumenting import _around_call as around
             except ImportError:
                 return function(*args, **kwargs)
             return around(name, purpose, batch_at, function, args, kwargs)
@@ -221,11 +221,11 @@ class _Stopwatch:
 
 def _watch(name: str, purpose: Purpose, batch_at: int, args: tuple[Any, ...]) -> Watch:
     if isinstance(purpose, tuple):
-        from pytest_rayperf.faults import FaultWatch
+        from pytest_rayperf.udfs.faults import FaultWatch
 
         return FaultWatch(*purpose)
     if purpose == "profile":
-        from pytest_rayperf.profiling import StackWatch
+        from pytest_rayperf.udfs.stacks import StackWatch
 
         return StackWatch(name)
     return _Stopwatch(name, rows_of(args[batch_at]) if len(args) > batch_at else None)
