@@ -17,9 +17,9 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pytest_rayperf.attribution import attribute, tell
 from pytest_rayperf.cluster import close_cluster, open_cluster
 from pytest_rayperf.execution import RayExecutor
+from pytest_rayperf.judging.attribution import attribute, tell
 from pytest_rayperf.results import Round
 from pytest_rayperf.watch import watch_over
 

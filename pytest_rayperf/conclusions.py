@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_rayperf.errors import GateFailure
-from pytest_rayperf.exact import judge_counters
+from pytest_rayperf.judging.exact import judge_counters
+from pytest_rayperf.judging.policy import Policy
+from pytest_rayperf.judging.reference import Reference
 from pytest_rayperf.machine import Probe
 from pytest_rayperf.metrics import STARTUP
-from pytest_rayperf.policy import Policy
-from pytest_rayperf.reference import Reference
 from pytest_rayperf.results import Benchmark, Duel, Profile, Round, Subject, Variant, Verdict
 from pytest_rayperf.session import RunRecord
 from pytest_rayperf.slugs import slug_of

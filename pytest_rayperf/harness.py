@@ -11,9 +11,10 @@ from pytest_rayperf.against.beside import Beside, BothSides
 from pytest_rayperf.against.far import FarSide
 from pytest_rayperf.conclusions import Conclusions, Item, Side
 from pytest_rayperf.contest import Contest, SweepLimit
-from pytest_rayperf.duels import duel_verdict, ladder_of, sweep_of
 from pytest_rayperf.errors import GateFailure, NotSelftested, UsageInTestError
 from pytest_rayperf.expectations import Expectations
+from pytest_rayperf.judging.duels import duel_verdict, ladder_of, sweep_of
+from pytest_rayperf.judging.policy import Policy
 from pytest_rayperf.machine import Lap, Probe
 from pytest_rayperf.measurement import (
     AfterRound,
@@ -28,7 +29,6 @@ from pytest_rayperf.measurement import (
     release,
 )
 from pytest_rayperf.outputs import RELATIVE
-from pytest_rayperf.policy import Policy
 from pytest_rayperf.results import (
     Benchmark,
     DuelResult,

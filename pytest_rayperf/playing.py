@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
+from pytest_rayperf.judging.policy import Policy
 from pytest_rayperf.metrics import CPU_PER_ROW, REUSED
-from pytest_rayperf.policy import Policy
 from pytest_rayperf.results import Round
 from pytest_rayperf.verdict import judge_pairs, settled_pairs
 

@@ -96,7 +96,7 @@ class Resources:
         """With what was accepted before this run: JSON has it, and HTML draws it."""
         from dataclasses import replace
 
-        from pytest_rayperf.history import read_history
+        from pytest_rayperf.baselines.history import read_history
 
         slugs = {benchmark.slug for benchmark in run.benchmarks}
         try:

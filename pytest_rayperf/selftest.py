@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count
 
+from pytest_rayperf.judging.noise import NOISE
+from pytest_rayperf.judging.policy import Policy, look_schedule
 from pytest_rayperf.metrics import THROUGHPUT, Metric
-from pytest_rayperf.noise import NOISE
 from pytest_rayperf.playing import Pair, Played, lean, percent, play, scaled
-from pytest_rayperf.policy import Policy, look_schedule
 from pytest_rayperf.results import Interval
 from pytest_rayperf.statistics import paired_ratio
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from pytest_rayperf.baseline_format import Baseline, Session
-from pytest_rayperf.baselines import BaselineStore
+from pytest_rayperf.baselines.format import Baseline, Session
+from pytest_rayperf.baselines.store import BaselineStore
 from pytest_rayperf.errors import GateFailure
+from pytest_rayperf.judging.policy import Policy, look_schedule
 from pytest_rayperf.machine import Environment, Lap
 from pytest_rayperf.options import Options
-from pytest_rayperf.policy import Policy, look_schedule
 from pytest_rayperf.probe import probe
 from pytest_rayperf.results import Benchmark, Duel, Ladder, Status, Subject, Sweep, Verdict
 from pytest_rayperf.run import Run

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pytest_rayperf.attribution import attribute
-from pytest_rayperf.exact import judge_counters, judge_work
+from pytest_rayperf.judging.attribution import attribute
+from pytest_rayperf.judging.exact import judge_counters, judge_work
+from pytest_rayperf.judging.policy import Policy
+from pytest_rayperf.judging.questions import of_pairs, of_sessions, speaker, suspect, worth_measuring_on
+from pytest_rayperf.judging.reasons import BESIDE, creeping, describe, explain
+from pytest_rayperf.judging.reference import Reference
+from pytest_rayperf.judging.series import other_machine
+from pytest_rayperf.judging.targets import missed_target
 from pytest_rayperf.machine import Probe
-from pytest_rayperf.policy import Policy
-from pytest_rayperf.questions import of_pairs, of_sessions, speaker, suspect, worth_measuring_on
-from pytest_rayperf.reasons import BESIDE, creeping, describe, explain
-from pytest_rayperf.reference import Reference
 from pytest_rayperf.results import Attribution, Comparison, Round, Subject, Verdict
-from pytest_rayperf.series import other_machine
-from pytest_rayperf.targets import missed_target
 from pytest_rayperf.work.counts import Work
 
 

@@ -38,11 +38,11 @@ from numpy.typing import NDArray
 from simulate import BENCHMARKS, PASSED, is_opposite
 from wald import expected_rounds, rounds_on
 
+from pytest_rayperf.judging.noise import NOISE
+from pytest_rayperf.judging.policy import BETA, Policy, look_schedule
+from pytest_rayperf.judging.questions import Question, speaker, worth_measuring_on
+from pytest_rayperf.judging.series import Series
 from pytest_rayperf.metrics import CPU_PER_ROW, THROUGHPUT
-from pytest_rayperf.noise import NOISE
-from pytest_rayperf.policy import BETA, Policy, look_schedule
-from pytest_rayperf.questions import Question, speaker, worth_measuring_on
-from pytest_rayperf.series import Series
 from pytest_rayperf.statistics import Noise
 
 LIMIT = 1.5

@@ -26,7 +26,7 @@ from pathlib import Path
 from scipy import optimize, special
 from traces import Block, load
 
-from pytest_rayperf.baseline_format import read_baseline
+from pytest_rayperf.baselines.format import read_baseline
 from pytest_rayperf.machine import Probe
 from pytest_rayperf.results import Round
 

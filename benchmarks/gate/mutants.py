@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_rayperf import sequential
+from pytest_rayperf.judging import sequential
 
 RESULTS = Path("results.json")
 KILLER = Path("killer.txt")

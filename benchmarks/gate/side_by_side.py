@@ -23,9 +23,9 @@ from peers import Peer, available_peers
 from simulate import BENCHMARKS, SUBJECT, drawn, recorded, upper_limit
 from traces import slower
 
+from pytest_rayperf.judging.policy import Policy
+from pytest_rayperf.judging.reference import Reference, ReferenceSession
 from pytest_rayperf.machine import Probe
-from pytest_rayperf.policy import Policy
-from pytest_rayperf.reference import Reference, ReferenceSession
 from pytest_rayperf.results import Round
 from pytest_rayperf.verdict import judge, settled
 

@@ -45,9 +45,9 @@ from scipy import stats
 from traces import Block, Traces, load, slower
 from wald import expected_rounds
 
+from pytest_rayperf.judging.policy import Policy
+from pytest_rayperf.judging.reference import Reference, ReferenceSession
 from pytest_rayperf.metrics import CPU_PER_ROW
-from pytest_rayperf.policy import Policy
-from pytest_rayperf.reference import Reference, ReferenceSession
 from pytest_rayperf.results import Round, Subject, Verdict
 from pytest_rayperf.verdict import judge, judge_pairs, settled, settled_pairs
 

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_rayperf.policy import BETA
+from pytest_rayperf.judging.policy import BETA
 
 
 def rounds_on(

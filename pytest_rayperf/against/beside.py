@@ -12,8 +12,8 @@ from types import ModuleType
 from pytest_rayperf.against.far import FarPipeline, FarSide, FarSideError
 from pytest_rayperf.conclusions import Item, Side
 from pytest_rayperf.errors import BaselineError
+from pytest_rayperf.judging.reference import Reference, ReferenceSession
 from pytest_rayperf.measurement import AfterRound, Execution, Executor, Pipeline, Samples
-from pytest_rayperf.reference import Reference, ReferenceSession
 from pytest_rayperf.results import Profile, Round, Variant
 from pytest_rayperf.udfs.faults import Fault
 from pytest_rayperf.work.comparison import compare_work

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
-from pytest_rayperf.baseline_format import round_from_json, round_to_json
+from pytest_rayperf.baselines.format import round_from_json, round_to_json
 from pytest_rayperf.errors import RayperfError
 from pytest_rayperf.measurement import Execution, Spoiled
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_rayperf.advice import Situation, advise, situation_of
+from pytest_rayperf.advising.advice import Situation, advise, situation_of
+from pytest_rayperf.advising.symptoms import symptoms
 from pytest_rayperf.commands.outcome import Outcome
 from pytest_rayperf.errors import ConfigurationError
+from pytest_rayperf.offline.runfile import read_run
 from pytest_rayperf.options import PROFILES
 from pytest_rayperf.reports.advice import FORMATS, render
-from pytest_rayperf.runfile import read_run
-from pytest_rayperf.symptoms import symptoms
 
 DECODED_ROW = 256 * 256 * 3
 """Bytes of a row's image as `ImageSource.read` gives it unless told otherwise: uint8, 256 x 256, RGB."""

@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from pytest_rayperf.baselines.environments import Stored, files_in, find, read_all
 from pytest_rayperf.commands.outcome import USAGE_ERROR, Outcome
 from pytest_rayperf.commands.showing import FORMATS, as_json, table
 from pytest_rayperf.errors import ConfigurationError
 from pytest_rayperf.reports import safe
-from pytest_rayperf.stored import Stored, files_in, find, read_all
 
 _ABOUT = """\
 Look at the accepted baselines, which pytest --rayperf --rayperf-update-baselines writes,
@@ -152,7 +152,7 @@ def _show(arguments: argparse.Namespace) -> Outcome:
 
 
 def _history(arguments: argparse.Namespace) -> Outcome:
-    from pytest_rayperf.history import read_history
+    from pytest_rayperf.baselines.history import read_history
     from pytest_rayperf.reports.stored import HISTORY_HEADERS, history_cells, history_to_json
 
     one = _found(arguments)
@@ -165,7 +165,7 @@ def _history(arguments: argparse.Namespace) -> Outcome:
 
 
 def _prune(arguments: argparse.Namespace) -> Outcome:
-    from pytest_rayperf.pruning import gone_tests, long_ones, prune
+    from pytest_rayperf.baselines.pruning import gone_tests, long_ones, prune
     from pytest_rayperf.reports.stored import pruning_of
 
     stored, broken = _read(arguments)

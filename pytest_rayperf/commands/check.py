@@ -13,15 +13,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_rayperf.advising.fitness import Disk, Facts, checks_of, is_fit
+from pytest_rayperf.baselines.environments import files_in, read_all
 from pytest_rayperf.commands.arguments import a_slowdown, number_within
 from pytest_rayperf.commands.outcome import UNFIT, Outcome
 from pytest_rayperf.commands.showing import FORMATS, as_json, table
 from pytest_rayperf.errors import ConfigurationError
-from pytest_rayperf.fitness import Disk, Facts, checks_of, is_fit
+from pytest_rayperf.judging.policy import Policy
 from pytest_rayperf.machine import Lap
-from pytest_rayperf.policy import Policy
 from pytest_rayperf.reports import safe
-from pytest_rayperf.stored import files_in, read_all
 
 if TYPE_CHECKING:
     from pytest_rayperf.monitors.disturbance_limits import Reading

@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from pytest_rayperf.baselines.environments import files_in, read_stored
 from pytest_rayperf.commands.arguments import a_slowdown, number_within
 from pytest_rayperf.commands.outcome import REGRESSED, Outcome
 from pytest_rayperf.commands.showing import FORMATS, as_text
 from pytest_rayperf.errors import ConfigurationError
-from pytest_rayperf.runfile import read_run
-from pytest_rayperf.stored import files_in, read_stored
+from pytest_rayperf.offline.runfile import read_run
 
 _ABOUT = """\
 Judge the run NEW against OLD: the verdicts are those that pytest --rayperf would have
@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         ConfigurationError: OLD or NEW cannot be used.
     """
     # Here, for it imports SciPy, and `rayperf --help` shall not wait for that.
-    from pytest_rayperf.offline import Old, compare, failed, old_baselines, old_run, policy_of
+    from pytest_rayperf.offline.rejudging import Old, compare, failed, old_baselines, old_run, policy_of
 
     new_name, old_name = str(arguments.new), str(arguments.old)
     if arguments.new.is_dir():

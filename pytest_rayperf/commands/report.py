@@ -10,7 +10,7 @@ from typing import Any
 from pytest_rayperf.commands.outcome import USAGE_ERROR, Outcome
 from pytest_rayperf.commands.showing import FORMATS, as_text
 from pytest_rayperf.errors import ConfigurationError
-from pytest_rayperf.runfile import read_run
+from pytest_rayperf.offline.runfile import read_run
 from pytest_rayperf.wholefile import write_whole
 
 _ABOUT = """\

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Literal
 
-from pytest_rayperf.advice import Advice, Situation, plural, size
-from pytest_rayperf.symptoms import Symptom
+from pytest_rayperf.advising.advice import Advice, Situation, plural, size
+from pytest_rayperf.advising.symptoms import Symptom
 
 Format = Literal["table", "markdown", "json"]
 FORMATS: tuple[Format, ...] = ("table", "markdown", "json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from pytest_rayperf.duels import better_by
+from pytest_rayperf.judging.duels import better_by
 from pytest_rayperf.metrics import THROUGHPUT
 from pytest_rayperf.reports.figures import interval, metric_of
 from pytest_rayperf.results import Ladder, Step

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pytest_rayperf.history import History, accepted_of, median_of
+from pytest_rayperf.baselines.environments import Stored
+from pytest_rayperf.baselines.history import History, accepted_of, median_of
+from pytest_rayperf.baselines.pruning import Pruning, shortened
 from pytest_rayperf.metrics import PEAK_MEMORY
-from pytest_rayperf.pruning import Pruning, shortened
 from pytest_rayperf.reports.rows import MISSING
 from pytest_rayperf.run import Accepted
-from pytest_rayperf.stored import Stored
 
 Cells = list[list[str]]
 

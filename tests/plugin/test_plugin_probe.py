@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pytest_rayperf.policy import PROBE_LIMIT
+from pytest_rayperf.judging.policy import PROBE_LIMIT
 
 COMPUTING = {"before_s": 0.002, "after_s": 0.004}
 NO_MEMORY = {"memory_before_s": None, "memory_after_s": None}

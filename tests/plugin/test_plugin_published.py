@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 # Imported before any run: pytester forgets what a run imports, and another copy would be patched.
-from pytest_rayperf import history
+from pytest_rayperf.baselines import history
 
 PAIR = """
     import pytest

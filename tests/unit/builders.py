@@ -7,10 +7,10 @@ from pathlib import Path
 
 from hypothesis import settings
 
-from pytest_rayperf.baseline_format import Baseline, Session
+from pytest_rayperf.baselines.format import Baseline, Session
+from pytest_rayperf.judging.reference import Reference, ReferenceSession
 from pytest_rayperf.machine import Environment, Probe
 from pytest_rayperf.options import PROFILES, Options
-from pytest_rayperf.reference import Reference, ReferenceSession
 from pytest_rayperf.results import Benchmark, Call, Duel, Operator, Round, Subject, Verdict
 from pytest_rayperf.run import Run
 

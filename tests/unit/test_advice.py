@@ -15,8 +15,8 @@ from builders import LIGHT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_rayperf import advice
-from pytest_rayperf.advice import (
+from pytest_rayperf.advising import advice
+from pytest_rayperf.advising.advice import (
     MAX_BLOCK,
     Situation,
     advise,
@@ -308,7 +308,9 @@ def test_what_is_said_of_ray_is_so(file, name, value):
     assert math.prod(float(factor) for factor in match[1].split("*")) == value
 
 
-@pytest.mark.parametrize("name", ["advice", "symptoms", "reports.advice", "runfile", "cli"])
+@pytest.mark.parametrize(
+    "name", ["advising.advice", "advising.symptoms", "reports.advice", "offline.runfile", "cli"]
+)
 def test_imports_neither_ray_torch_nor_pytest(name):
     script = f"""
 import sys

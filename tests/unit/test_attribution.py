@@ -7,7 +7,7 @@ from builders import LIGHT, make_round
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_rayperf.attribution import attribute, tell
+from pytest_rayperf.judging.attribution import attribute, tell
 from pytest_rayperf.results import Change, Operator
 
 READ, TILE, CLASSIFY, WRITE = "ReadImage", "FlatMap(tile)", "MapBatches(Classifier)", "Write"

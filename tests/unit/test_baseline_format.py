@@ -10,7 +10,7 @@ from builders import ENVIRONMENT, LIGHT, SUBJECT, make_baseline, make_round, mak
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_rayperf.baseline_format import (
+from pytest_rayperf.baselines.format import (
     SCHEMA_VERSION,
     Baseline,
     Session,

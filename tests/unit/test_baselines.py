@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from builders import ENVIRONMENT, ID, SUBJECT, make_baseline, make_benchmark, make_rounds, make_session
 
-from pytest_rayperf import baselines
-from pytest_rayperf.baseline_format import read_baseline, to_json
-from pytest_rayperf.baselines import BaselineStore
+from pytest_rayperf.baselines import store as baselines
+from pytest_rayperf.baselines.format import read_baseline, to_json
+from pytest_rayperf.baselines.store import BaselineStore
 from pytest_rayperf.errors import BaselineError
 from pytest_rayperf.work.counts import OperatorWork, Work
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from builders import SUBJECT, make_reference, make_round, make_rounds
 
-from pytest_rayperf.policy import Policy
+from pytest_rayperf.judging.policy import Policy
 from pytest_rayperf.results import Operator
 from pytest_rayperf.verdict import judge, judge_pairs, settled, settled_pairs
 

@@ -9,7 +9,7 @@ import pytest
 from builders import make_benchmark, make_round, make_run
 
 from pytest_rayperf import cluster
-from pytest_rayperf.advice import Situation
+from pytest_rayperf.advising.advice import Situation
 from pytest_rayperf.cli import main
 from pytest_rayperf.commands import advise
 from pytest_rayperf.commands.advise import DECODED_ROW, Subject

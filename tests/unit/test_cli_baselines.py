@@ -7,7 +7,7 @@ from builders import SUBJECT, make_session
 from test_history import git, project  # noqa: F401 - fixtures
 from test_stored import sessions, write
 
-from pytest_rayperf.baseline_format import read_baseline
+from pytest_rayperf.baselines.format import read_baseline
 from pytest_rayperf.cli import main
 from pytest_rayperf.commands.outcome import USAGE_ERROR
 

@@ -14,10 +14,10 @@ from test_fitness import FINE
 from test_stored import write
 
 from pytest_rayperf import environment
+from pytest_rayperf.advising.fitness import Disk, Facts
 from pytest_rayperf.cli import main
 from pytest_rayperf.commands import check
 from pytest_rayperf.commands.outcome import INTERRUPTED, UNFIT, USAGE_ERROR
-from pytest_rayperf.fitness import Disk, Facts
 from pytest_rayperf.machine import Lap
 from pytest_rayperf.monitors.disturbance import watch_disturbances
 from pytest_rayperf.monitors.disturbance_limits import Reading

@@ -7,7 +7,7 @@ import pytest
 from builders import PROBE, make_session
 from test_offline import OTHER, benchmark, near, report, stored
 
-from pytest_rayperf.baseline_format import to_json
+from pytest_rayperf.baselines.format import to_json
 from pytest_rayperf.cli import main
 from pytest_rayperf.commands.outcome import REGRESSED, USAGE_ERROR
 from pytest_rayperf.reports import json as json_report

@@ -12,18 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pytest_rayperf.comparing import (
+from pytest_rayperf.judging.comparing import (
     Chances,
     chances_of_pairs,
     chances_of_sessions,
     compare_pairs,
     compare_sessions,
 )
+from pytest_rayperf.judging.noise import NOISE, WAITING
+from pytest_rayperf.judging.policy import BETA, GATED, POWER, Policy
+from pytest_rayperf.judging.sequential import nominal_level
+from pytest_rayperf.judging.series import Series
 from pytest_rayperf.metrics import CPU_PER_ROW, THROUGHPUT
-from pytest_rayperf.noise import NOISE, WAITING
-from pytest_rayperf.policy import BETA, GATED, POWER, Policy
-from pytest_rayperf.sequential import nominal_level
-from pytest_rayperf.series import Series
 from pytest_rayperf.statistics import after_pairs, after_rounds, paired_ratio, session_ratio, together
 
 POLICY = Policy()

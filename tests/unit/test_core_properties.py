@@ -10,9 +10,9 @@ from builders import LIGHT, PROBE, SUBJECT, make_reference, make_round, make_rou
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_rayperf.judging.policy import Policy
+from pytest_rayperf.judging.reference import RECENT, Reference, ReferenceSession
 from pytest_rayperf.machine import Probe
-from pytest_rayperf.policy import Policy
-from pytest_rayperf.reference import RECENT, Reference, ReferenceSession
 from pytest_rayperf.results import STATUSES, Call, Operator, Round
 from pytest_rayperf.verdict import judge, judge_pairs, settled, settled_pairs
 

@@ -8,11 +8,11 @@ from functools import partial
 import pytest
 from builders import FILE, PROBE, SUBJECT, make_reference, make_round, make_rounds
 
-from pytest_rayperf.comparing import Chances
+from pytest_rayperf.judging.comparing import Chances
+from pytest_rayperf.judging.policy import Policy
+from pytest_rayperf.judging.questions import ANCHOR_PART, Question
+from pytest_rayperf.judging.reference import ANCHORS, RECENT
 from pytest_rayperf.metrics import CPU_PER_ROW
-from pytest_rayperf.policy import Policy
-from pytest_rayperf.questions import ANCHOR_PART, Question
-from pytest_rayperf.reference import ANCHORS, RECENT
 from pytest_rayperf.verdict import judge as judge_with_probe
 from pytest_rayperf.verdict import settled as settled_with_probe
 

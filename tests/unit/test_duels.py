@@ -5,9 +5,9 @@ from builders import LIGHT, make_round
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_rayperf.duels import NO_EFFECT, duel_verdict, ladder_of, sweep_of
-from pytest_rayperf.noise import NOISE
-from pytest_rayperf.policy import Policy
+from pytest_rayperf.judging.duels import NO_EFFECT, duel_verdict, ladder_of, sweep_of
+from pytest_rayperf.judging.noise import NOISE
+from pytest_rayperf.judging.policy import Policy
 from pytest_rayperf.results import Interval
 from pytest_rayperf.statistics import paired_ratio
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from builders import FILE, make_reference, make_rounds
 
-from pytest_rayperf.exact import judge_counters, judge_work
-from pytest_rayperf.reference import STALE
+from pytest_rayperf.judging.exact import judge_counters, judge_work
+from pytest_rayperf.judging.reference import STALE
 from pytest_rayperf.work.counts import OperatorWork, Work
 
 ACCEPT = "accept with --rayperf-update-baselines"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_rayperf.fitness import FULL_DISK, LOWEST_RAY, Disk, Facts, checks_of, is_fit, variation
+from pytest_rayperf.advising.fitness import FULL_DISK, LOWEST_RAY, Disk, Facts, checks_of, is_fit, variation
 from pytest_rayperf.machine import Lap
 
 GIB = 1024**3

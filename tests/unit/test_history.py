@@ -9,9 +9,9 @@ from builders import ENVIRONMENT, LIGHT, SUBJECT, make_baseline, make_rounds, ma
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_rayperf import history as module
-from pytest_rayperf.baseline_format import to_json
-from pytest_rayperf.history import NEWEST, accepted_of, history_of, median_of, read_history
+from pytest_rayperf.baselines import history as module
+from pytest_rayperf.baselines.format import to_json
+from pytest_rayperf.baselines.history import NEWEST, accepted_of, history_of, median_of, read_history
 from pytest_rayperf.run import Accepted
 
 CPU = ENVIRONMENT.id

@@ -15,8 +15,8 @@ from builders import make_round, make_rounds
 from page import Node, caption, heads, parse, rows
 from reported import FULL, full_run, report_of
 
+from pytest_rayperf.judging.policy import Policy
 from pytest_rayperf.metrics import CPU_PER_ROW, METRICS
-from pytest_rayperf.policy import Policy
 from pytest_rayperf.reports.html import render
 from pytest_rayperf.results import Step
 from pytest_rayperf.selftest import SAME, Condition, Finding, Selftest, examine

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_rayperf.judging.noise import (
+    DISTURBED,
+    NOISE,
+    UNPROBED_SD,
+    UNPROBED_WEIGHT,
+    WAITING,
+    WAITING_DISTURBED,
+)
+from pytest_rayperf.judging.policy import GATED
 from pytest_rayperf.metrics import CPU_PER_ROW, METRICS, PEAK_MEMORY, THROUGHPUT
-from pytest_rayperf.noise import DISTURBED, NOISE, UNPROBED_SD, UNPROBED_WEIGHT, WAITING, WAITING_DISTURBED
-from pytest_rayperf.policy import GATED
 
 
 def test_every_gated_metric_has_its_noise():

@@ -24,15 +24,15 @@ from mutated import contract_alone, mutations_of
 from reported import FULL, WORK, full_round
 from test_rereading import through_json
 
-from pytest_rayperf import offline
+from pytest_rayperf.baselines.environments import Stored
 from pytest_rayperf.errors import ConfigurationError
-from pytest_rayperf.offline import compare, failed, old_baselines, old_run, policy_of
-from pytest_rayperf.policy import Policy
+from pytest_rayperf.judging.policy import Policy
+from pytest_rayperf.offline import rejudging as offline
+from pytest_rayperf.offline.rejudging import compare, failed, old_baselines, old_run, policy_of
 from pytest_rayperf.reports import json as json_report
 from pytest_rayperf.reports.json import report_on
 from pytest_rayperf.reports.schema import Unfit, conform
 from pytest_rayperf.results import STATUSES, Verdict
-from pytest_rayperf.stored import Stored
 from pytest_rayperf.work.counts import Work
 
 OTHER = replace(ENVIRONMENT, id="gpu-8")

@@ -10,9 +10,9 @@ import pytest
 from builders import make_round, make_rounds
 from scipy import stats
 
+from pytest_rayperf.judging.noise import NOISE, WAITING
+from pytest_rayperf.judging.policy import GATED, Policy, look_schedule
 from pytest_rayperf.metrics import CPU_PER_ROW, THROUGHPUT
-from pytest_rayperf.noise import NOISE, WAITING
-from pytest_rayperf.policy import GATED, Policy, look_schedule
 from pytest_rayperf.results import Operator
 from pytest_rayperf.verdict import judge_pairs, settled_pairs
 

@@ -8,8 +8,8 @@ from builders import LIGHT
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_rayperf.judging.policy import ALPHA_SHARE, BETA, GATED, Policy, look_schedule
 from pytest_rayperf.metrics import CPU_PER_ROW, PEAK_MEMORY, THROUGHPUT
-from pytest_rayperf.policy import ALPHA_SHARE, BETA, GATED, Policy, look_schedule
 
 
 class TestLookSchedule:

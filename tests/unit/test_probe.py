@@ -9,13 +9,13 @@ from dataclasses import replace
 import pytest
 from builders import FILE, SUBJECT, make_reference, make_round, make_rounds
 
-from pytest_rayperf.comparing import Chances
+from pytest_rayperf.judging.comparing import Chances
+from pytest_rayperf.judging.policy import PROBE_LIMIT, Policy
+from pytest_rayperf.judging.questions import Question
+from pytest_rayperf.judging.series import series_of
 from pytest_rayperf.machine import Lap, Probe
 from pytest_rayperf.metrics import CPU_PER_ROW, PEAK_MEMORY
-from pytest_rayperf.policy import PROBE_LIMIT, Policy
 from pytest_rayperf.probe import ACTIVATIONS, LAPS, probe
-from pytest_rayperf.questions import Question
-from pytest_rayperf.series import series_of
 from pytest_rayperf.verdict import judge, settled
 from pytest_rayperf.work.counts import OperatorWork, Work
 

@@ -11,16 +11,15 @@ from builders import LIGHT, PROBE, make_reference, make_round, make_rounds
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_rayperf.comparing import (
+from pytest_rayperf.judging.comparing import (
     Chances,
     chances_of_pairs,
     chances_of_sessions,
     compare_pairs,
     compare_sessions,
 )
-from pytest_rayperf.metrics import CPU_PER_ROW, PEAK_MEMORY, THROUGHPUT
-from pytest_rayperf.policy import GATED, Policy
-from pytest_rayperf.questions import (
+from pytest_rayperf.judging.policy import GATED, Policy
+from pytest_rayperf.judging.questions import (
     ANCHOR_PART,
     EVEN,
     LIKELY,
@@ -31,10 +30,11 @@ from pytest_rayperf.questions import (
     suspect,
     worth_measuring_on,
 )
-from pytest_rayperf.reasons import OLDEST
-from pytest_rayperf.reference import ANCHORS, RECENT, ReferenceSession
+from pytest_rayperf.judging.reasons import OLDEST
+from pytest_rayperf.judging.reference import ANCHORS, RECENT, ReferenceSession
+from pytest_rayperf.judging.series import series_of
+from pytest_rayperf.metrics import CPU_PER_ROW, PEAK_MEMORY, THROUGHPUT
 from pytest_rayperf.results import Comparison, Interval
-from pytest_rayperf.series import series_of
 
 POLICY = Policy()
 THEN = make_rounds(n=5, memory=10**9)

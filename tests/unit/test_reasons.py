@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from pytest_rayperf.judging.reasons import creeping, describe, explain, show
+from pytest_rayperf.judging.reference import STALE
 from pytest_rayperf.metrics import CPU_PER_ROW, THROUGHPUT
-from pytest_rayperf.reasons import creeping, describe, explain, show
-from pytest_rayperf.reference import STALE
 from pytest_rayperf.results import Attribution, Change, Comparison, Interval
 
 ACCEPT = "baseline f.json; accept with --rayperf-update-baselines"

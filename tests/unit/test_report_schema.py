@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 from reported import FULL, full_round, full_run, report_of
 
+from pytest_rayperf.judging.policy import Policy
 from pytest_rayperf.metrics import CPU_PER_ROW
-from pytest_rayperf.policy import Policy
 from pytest_rayperf.reports import json as json_report
 from pytest_rayperf.selftest import Condition, Selftest, examine
 

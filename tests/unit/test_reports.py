@@ -19,8 +19,8 @@ from builders import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_rayperf.judging.policy import Policy
 from pytest_rayperf.metrics import METRICS
-from pytest_rayperf.policy import Policy
 from pytest_rayperf.reports import json as json_report
 from pytest_rayperf.results import (
     STATUSES,

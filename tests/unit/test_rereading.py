@@ -13,13 +13,13 @@ from reported import FULL, WORK, full_round, full_run
 from test_report_schema import SCHEMA
 
 from pytest_rayperf.errors import ConfigurationError
+from pytest_rayperf.judging.policy import GATED, Policy
 from pytest_rayperf.machine import Probe
 from pytest_rayperf.metrics import METRICS
-from pytest_rayperf.policy import GATED, Policy
+from pytest_rayperf.offline.rereading import as_known, reread, with_rows
 from pytest_rayperf.reports import json as json_report
 from pytest_rayperf.reports.json import report_on
 from pytest_rayperf.reports.schema import conform
-from pytest_rayperf.rereading import as_known, reread, with_rows
 from pytest_rayperf.results import Operator, Subject
 from pytest_rayperf.verdict import judge
 

@@ -12,14 +12,14 @@ from mutated import contract_alone, mutations_of
 from reported import FULL
 from test_report_schema import VALIDATOR
 
-from pytest_rayperf import runfile
-from pytest_rayperf.advice import situation_of
+from pytest_rayperf.advising.advice import situation_of
+from pytest_rayperf.advising.symptoms import symptoms
 from pytest_rayperf.errors import ConfigurationError
+from pytest_rayperf.offline import runfile
+from pytest_rayperf.offline.runfile import read_run
 from pytest_rayperf.reports import json as json_report
 from pytest_rayperf.reports.rows import headline, rows_of
 from pytest_rayperf.reports.schema import Unfit, conform
-from pytest_rayperf.runfile import read_run
-from pytest_rayperf.symptoms import symptoms
 
 WHOLE = json.loads(json_report.render(FULL))
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pytest_rayperf import selftest
+from pytest_rayperf.judging.policy import Policy, look_schedule
 from pytest_rayperf.metrics import CPU_PER_ROW, REUSED, THROUGHPUT
 from pytest_rayperf.playing import Played, percent, play, rate
-from pytest_rayperf.policy import Policy, look_schedule
 from pytest_rayperf.results import Call
 from pytest_rayperf.selftest import (
     FEWEST_PAIRS,

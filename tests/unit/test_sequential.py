@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pytest_rayperf.sequential import levels_at, nominal_level, spent
+from pytest_rayperf.judging.sequential import levels_at, nominal_level, spent
 
 LOOKS = tuple(range(3, 21))
 shares = st.floats(0, 1)

@@ -10,11 +10,18 @@ from builders import LIGHT, make_round, make_rounds
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_rayperf.judging.noise import (
+    DISTURBED,
+    NOISE,
+    UNPROBED_SD,
+    UNPROBED_WEIGHT,
+    WAITING,
+    WAITING_DISTURBED,
+)
+from pytest_rayperf.judging.reference import ReferenceSession
+from pytest_rayperf.judging.series import series_of
 from pytest_rayperf.machine import Probe
 from pytest_rayperf.metrics import CPU_PER_ROW, PEAK_MEMORY, THROUGHPUT
-from pytest_rayperf.noise import DISTURBED, NOISE, UNPROBED_SD, UNPROBED_WEIGHT, WAITING, WAITING_DISTURBED
-from pytest_rayperf.reference import ReferenceSession
-from pytest_rayperf.series import series_of
 
 ONE = Probe(0.003, 0.003)
 times = st.floats(1e-9, 1e9)

@@ -17,11 +17,11 @@ from builders import (
     make_session,
 )
 
-from pytest_rayperf.baseline_format import to_json
+from pytest_rayperf.baselines.format import to_json
 from pytest_rayperf.errors import GateFailure
+from pytest_rayperf.judging.policy import GATED
 from pytest_rayperf.machine import Probe
 from pytest_rayperf.metrics import CPU_PER_ROW
-from pytest_rayperf.policy import GATED
 from pytest_rayperf.results import STATUSES, Comparison, Interval, Verdict
 from pytest_rayperf.session import Provenance, RunRecord
 

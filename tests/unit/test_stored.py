@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reported import WORK
 
-from pytest_rayperf.baseline_format import read_baseline, to_json
+from pytest_rayperf.baselines.environments import Stored, files_in, find, read_all, read_stored
+from pytest_rayperf.baselines.format import read_baseline, to_json
+from pytest_rayperf.baselines.history import History, accepted_of
+from pytest_rayperf.baselines.pruning import Pruning, gone_tests, long_ones, prune, shortened
 from pytest_rayperf.errors import ConfigurationError
-from pytest_rayperf.history import History, accepted_of
-from pytest_rayperf.pruning import Pruning, gone_tests, long_ones, prune, shortened
-from pytest_rayperf.reference import ANCHORS, RECENT
+from pytest_rayperf.judging.reference import ANCHORS, RECENT
 from pytest_rayperf.reports.stored import (
     changed,
     commit,
@@ -26,7 +27,6 @@ from pytest_rayperf.reports.stored import (
     session_cells,
     sessions_of,
 )
-from pytest_rayperf.stored import Stored, files_in, find, read_all, read_stored
 
 
 def sessions(n, counted=()):

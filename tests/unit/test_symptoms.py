@@ -5,10 +5,10 @@ import json
 import pytest
 from builders import make_benchmark, make_round, make_run
 
+from pytest_rayperf.advising.symptoms import symptoms
 from pytest_rayperf.reports import json as json_report
 from pytest_rayperf.reports.advice import render
 from pytest_rayperf.results import Operator
-from pytest_rayperf.symptoms import symptoms
 
 MIB, GIB = 1024**2, 1024**3
 NAMES = {

@@ -7,9 +7,9 @@ from builders import LIGHT, SUBJECT, make_reference, make_round
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_rayperf.policy import Policy
+from pytest_rayperf.judging.policy import Policy
+from pytest_rayperf.judging.targets import missed_target
 from pytest_rayperf.results import Call
-from pytest_rayperf.targets import missed_target
 from pytest_rayperf.verdict import judge
 
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pytest_rayperf.noise import NOISE, WAITING
-from pytest_rayperf.policy import GATED, Policy, look_schedule
+from pytest_rayperf.judging.noise import NOISE, WAITING
+from pytest_rayperf.judging.policy import GATED, Policy, look_schedule
 from pytest_rayperf.results import STATUSES, Call, Operator
 from pytest_rayperf.verdict import judge as judge_with_probe
 from pytest_rayperf.verdict import settled as settled_with_probe

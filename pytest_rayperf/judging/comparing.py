@@ -27,10 +27,10 @@ from functools import lru_cache
 
 from scipy import special
 
-from pytest_rayperf.policy import BETA, POWER, Policy
+from pytest_rayperf.judging.policy import BETA, POWER, Policy
+from pytest_rayperf.judging.sequential import nominal_level
+from pytest_rayperf.judging.series import Series
 from pytest_rayperf.results import Comparison, Interval, Status
-from pytest_rayperf.sequential import nominal_level
-from pytest_rayperf.series import Series
 from pytest_rayperf.statistics import (
     LogEstimate,
     after_pairs,

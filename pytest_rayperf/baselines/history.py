@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from statistics import median
 
-from pytest_rayperf.baseline_format import Baseline, Session, parse_baseline
+from pytest_rayperf.baselines.format import Baseline, Session, parse_baseline
 from pytest_rayperf.errors import BaselineError
 from pytest_rayperf.git import TIME_LIMIT_S, ask_git
 from pytest_rayperf.metrics import CPU_PER_ROW, THROUGHPUT

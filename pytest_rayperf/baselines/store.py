@@ -10,10 +10,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from pytest_rayperf.baseline_format import Baseline, Session, read_baseline, to_json
+from pytest_rayperf.baselines.format import Baseline, Session, read_baseline, to_json
 from pytest_rayperf.errors import BaselineError
+from pytest_rayperf.judging.reference import Reference, ReferenceSession
 from pytest_rayperf.machine import Environment
-from pytest_rayperf.reference import Reference, ReferenceSession
 from pytest_rayperf.results import Benchmark, Subject
 from pytest_rayperf.wholefile import write_whole
 from pytest_rayperf.work.comparison import same_code

@@ -15,11 +15,18 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from pytest_rayperf.judging.noise import (
+    DISTURBED,
+    NOISE,
+    UNPROBED_SD,
+    UNPROBED_WEIGHT,
+    WAITING,
+    WAITING_DISTURBED,
+)
+from pytest_rayperf.judging.policy import PROBE_LIMIT
+from pytest_rayperf.judging.reference import Reference, ReferenceSession
 from pytest_rayperf.machine import Probe
 from pytest_rayperf.metrics import CPU_PER_ROW, PEAK_MEMORY, REUSED, THROUGHPUT, Metric
-from pytest_rayperf.noise import DISTURBED, NOISE, UNPROBED_SD, UNPROBED_WEIGHT, WAITING, WAITING_DISTURBED
-from pytest_rayperf.policy import PROBE_LIMIT
-from pytest_rayperf.reference import Reference, ReferenceSession
 from pytest_rayperf.results import Round
 from pytest_rayperf.statistics import Noise
 

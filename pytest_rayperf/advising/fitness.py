@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_rayperf.advice import default_object_store, size
+from pytest_rayperf.advising.advice import default_object_store, size
 from pytest_rayperf.machine import Lap, Probe
 
 Mark = Literal["ok", "warning", "unfit"]

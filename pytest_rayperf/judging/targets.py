@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 from scipy.stats import binom
 
+from pytest_rayperf.judging.policy import Policy
 from pytest_rayperf.metrics import THROUGHPUT
-from pytest_rayperf.policy import Policy
 from pytest_rayperf.results import Round, Verdict
 
 _BEYOND_P95 = 0.05

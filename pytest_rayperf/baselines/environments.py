@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_rayperf.baseline_format import Baseline, read_baseline
+from pytest_rayperf.baselines.format import Baseline, read_baseline
 from pytest_rayperf.errors import BaselineError, ConfigurationError
 
 _RECORD = "record some with: pytest --rayperf --rayperf-update-baselines"

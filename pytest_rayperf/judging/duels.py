@@ -11,12 +11,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+from pytest_rayperf.judging.noise import NOISE
+from pytest_rayperf.judging.policy import Policy
+from pytest_rayperf.judging.reasons import show
+from pytest_rayperf.judging.sequential import nominal_level
 from pytest_rayperf.metrics import METRICS, THROUGHPUT, TIMES
-from pytest_rayperf.noise import NOISE
-from pytest_rayperf.policy import Policy
-from pytest_rayperf.reasons import show
 from pytest_rayperf.results import Duel, DuelStatus, Interval, Ladder, Round, Step, Sweep
-from pytest_rayperf.sequential import nominal_level
 from pytest_rayperf.statistics import paired_ratio
 
 NO_EFFECT = 1.2

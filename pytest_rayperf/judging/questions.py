@@ -11,20 +11,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pytest_rayperf.comparing import (
+from pytest_rayperf.judging.comparing import (
     Chances,
     chances_of_pairs,
     chances_of_sessions,
     compare_pairs,
     compare_sessions,
 )
+from pytest_rayperf.judging.policy import GATED, Policy
+from pytest_rayperf.judging.reasons import OLDEST
+from pytest_rayperf.judging.reference import Reference, ReferenceSession
+from pytest_rayperf.judging.series import Series, series_of
 from pytest_rayperf.machine import Probe
 from pytest_rayperf.metrics import PEAK_MEMORY
-from pytest_rayperf.policy import GATED, Policy
-from pytest_rayperf.reasons import OLDEST
-from pytest_rayperf.reference import Reference, ReferenceSession
 from pytest_rayperf.results import Comparison, Round
-from pytest_rayperf.series import Series, series_of
 
 ANCHOR_PART = 0.2
 """Of a benchmark's part of the error: what the comparison with the oldest kept sessions has, where there is

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_rayperf.reference import Reference
+from pytest_rayperf.judging.reference import Reference
 from pytest_rayperf.results import Round, Status, Verdict
 from pytest_rayperf.work.comparison import compare_work
 from pytest_rayperf.work.counts import Work

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_rayperf.attribution import tell
-from pytest_rayperf.reference import STALE
+from pytest_rayperf.judging.attribution import tell
+from pytest_rayperf.judging.reference import STALE
 from pytest_rayperf.results import Attribution, Comparison, Interval
 
 ENOUGH_SESSIONS = 5

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pytest_rayperf.advice import size
+from pytest_rayperf.advising.advice import size
 
 State = Literal["seen", "not seen", "not measured"]
 

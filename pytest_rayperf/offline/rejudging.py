@@ -12,14 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_rayperf.baselines import reference_of
+from pytest_rayperf.baselines.environments import Stored
+from pytest_rayperf.baselines.store import reference_of
 from pytest_rayperf.errors import ConfigurationError
-from pytest_rayperf.policy import Policy, look_schedule
-from pytest_rayperf.reference import STALE, Reference, ReferenceSession
+from pytest_rayperf.judging.policy import Policy, look_schedule
+from pytest_rayperf.judging.reference import STALE, Reference, ReferenceSession
+from pytest_rayperf.offline.rereading import MOST_LOOKS, Report, Reread, as_known, reread, with_rows
 from pytest_rayperf.reports.json import changes_between, verdict_to_json
-from pytest_rayperf.rereading import MOST_LOOKS, Report, Reread, as_known, reread, with_rows
 from pytest_rayperf.results import STATUSES, Subject, Verdict
-from pytest_rayperf.stored import Stored
 from pytest_rayperf.verdict import judge, same_software
 
 Key = tuple[str, str | None]
