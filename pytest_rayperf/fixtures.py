@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pytest_rayperf.cluster import Cluster
     from pytest_rayperf.data.features import FeatureSource
     from pytest_rayperf.data.sources import ImageSource
-    from pytest_rayperf.harness import RayPerf
+    from pytest_rayperf.harness.rayperf import RayPerf
     from pytest_rayperf.measurement import Executor
     from pytest_rayperf.models.classifier import Classifier
     from pytest_rayperf.monitors.gpu import GpuMonitor

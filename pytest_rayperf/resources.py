@@ -18,16 +18,16 @@ from pytest_rayperf.slugs import slug_of
 if TYPE_CHECKING:
     from pytest_rayperf.against.far import FarSide
     from pytest_rayperf.against.serving import ServedRayPerf, Server
-    from pytest_rayperf.contest import Contest
     from pytest_rayperf.data.features import FeatureSource
     from pytest_rayperf.data.sources import ImageSource
-    from pytest_rayperf.harness import RayPerf
+    from pytest_rayperf.harness.contest import Contest
+    from pytest_rayperf.harness.rayperf import RayPerf
+    from pytest_rayperf.harness.session import RunRecord
     from pytest_rayperf.measurement import Executor
     from pytest_rayperf.models.classifier import Classifier
     from pytest_rayperf.reports.json import Report
     from pytest_rayperf.results import Round, Subject, Variant
     from pytest_rayperf.run import Run
-    from pytest_rayperf.session import RunRecord
 
 _FEATURE_ROWS = {"quick": 20_000, "standard": 100_000, "full": 1_000_000}
 
@@ -78,7 +78,7 @@ class Resources:
 
     def _make_record(self) -> RunRecord:
         from pytest_rayperf.environment import detect_environment
-        from pytest_rayperf.session import Provenance, RunRecord
+        from pytest_rayperf.harness.session import Provenance, RunRecord
         from pytest_rayperf.software import git_commit, software_versions
 
         provenance = Provenance(detect_environment(), software_versions(), git_commit(self.root))
@@ -189,8 +189,8 @@ class Resources:
             from pytest_rayperf.against.serving import ServedRayPerf
 
             return ServedRayPerf(self.server, executor)
-        from pytest_rayperf.conclusions import Item
-        from pytest_rayperf.harness import RayPerf
+        from pytest_rayperf.harness.conclusions import Item
+        from pytest_rayperf.harness.rayperf import RayPerf
 
         item = Item(
             id=self.id_of(node),

@@ -99,7 +99,7 @@ def _imported():
 
     import pytest_rayperf.data.sources
     import pytest_rayperf.environment
-    import pytest_rayperf.harness
+    import pytest_rayperf.harness.rayperf
     import pytest_rayperf.reports.selftest
     import pytest_rayperf.reports.terminal  # noqa: F401
 

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from pytest_rayperf import selftest, selftesting
+from pytest_rayperf import selftest
+from pytest_rayperf.harness import selftesting
 
 
 @pytest.fixture

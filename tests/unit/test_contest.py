@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from builders import make_round, make_rounds
 
-from pytest_rayperf.contest import Contest, SweepLimit
+from pytest_rayperf.harness.contest import Contest, SweepLimit
 from pytest_rayperf.measurement import Execution, Samples, Schedule, measure
 
 SIDES = {"a": "rung 'a'", "b": "rung 'b'", "c": "rung 'c'"}

@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 
-from pytest_rayperf.hearing import Said, listening
+from pytest_rayperf.harness.hearing import Said, listening
 
 
 class Shown(logging.Handler):

@@ -5,85 +5,42 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
+from pkgutil import iter_modules
 
 import pytest
 
+import pytest_rayperf
+
+
+def files_of(folder):
+    return [str(Path(pytest_rayperf.__file__).parent.joinpath(*folder.split(".")))]
+
+
+PURE = ("advising", "baselines", "commands", "harness", "judging", "offline", "reports", "reports.pictures")
+"""Folders all of whose modules belong to the core."""
+
 CORE = [
-    "results",
-    "statistics",
-    "policy",
-    "verdict",
-    "duels",
-    "reasons",
-    "slugs",
-    "baseline_format",
-    "baselines",
-    "reports.json",
-    "reports.terminal",
-    "reports.figures",
-    "reports.costs",
-    "reports.final",
-    "reports.rows",
-    "reports.lines",
-    "reports.table",
-    "reports.phrases",
-    "reports.markdown",
-    "reports.markdown_parts",
-    "reports.markdown_benchmark",
-    "reports.safe",
-    "reports.html",
-    "reports.overview",
-    "reports.sections",
-    "reports.tables",
-    "reports.units",
-    "reports.pictures",
-    "reports.pictures.drawing",
-    "reports.pictures.duels",
-    "reports.pictures.history",
-    "reports.pictures.ladders",
-    "reports.pictures.operators",
-    "reports.pictures.utilization",
-    "reports.pictures.verdicts",
-    "reports.selftest_table",
-    "session",
-    "measurement",
-    "outputs",
-    "contest",
-    "wrong",
-    "expectations",
-    "hearing",
-    "advice",
-    "symptoms",
-    "runfile",
-    "rereading",
-    "offline",
-    "history",
-    "git",
-    "stored",
-    "pruning",
-    "fitness",
+    *(f"{folder}.{found.name}" for folder in PURE for found in iter_modules(files_of(folder))),
     "cli",
-    "commands.advise",
-    "commands.arguments",
-    "commands.baselines",
-    "commands.check",
-    "commands.compare",
-    "commands.report",
-    "commands.showing",
-    "reports.schema",
-    "reports.stored",
-    "reports.advice",
-    "reports.flame_graph",
-    "attribution",
-    "targets",
+    "git",
     "latency",
-    "work.counts",
-    "work.comparison",
+    "machine",
+    "measurement",
+    "metrics",
+    "outputs",
     "playing",
+    "results",
+    "run",
     "selftest",
-    "faults",
-    "selftesting",
-    "reports.selftest",
+    "slugs",
+    "statistics",
+    "udfs.faults",
+    "verdict",
+    "wholefile",
+    "work.comparison",
+    "work.counts",
+    "wrong",
 ]
 HEAVY = ("ray", "torch", "torchvision", "pandas", "tabulate", "pynvml", "jinja2")
 

@@ -19,11 +19,11 @@ from builders import (
 
 from pytest_rayperf.baselines.format import to_json
 from pytest_rayperf.errors import GateFailure
+from pytest_rayperf.harness.session import Provenance, RunRecord
 from pytest_rayperf.judging.policy import GATED
 from pytest_rayperf.machine import Probe
 from pytest_rayperf.metrics import CPU_PER_ROW
 from pytest_rayperf.results import STATUSES, Comparison, Interval, Verdict
-from pytest_rayperf.session import Provenance, RunRecord
 
 COMPARISON = Comparison(CPU_PER_ROW, "regressed", 0.02, 0.04, Interval(2.0, 1.8, 2.2), 1.1, 1.1)
 SLOWER = Verdict("regressed", "regressed: it is", metric="cpu_seconds_per_row", comparisons=(COMPARISON,))

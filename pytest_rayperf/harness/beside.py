@@ -10,8 +10,8 @@ from pathlib import Path
 from types import ModuleType
 
 from pytest_rayperf.against.far import FarPipeline, FarSide, FarSideError
-from pytest_rayperf.conclusions import Item, Side
 from pytest_rayperf.errors import BaselineError
+from pytest_rayperf.harness.conclusions import Item, Side
 from pytest_rayperf.judging.reference import Reference, ReferenceSession
 from pytest_rayperf.measurement import AfterRound, Execution, Executor, Pipeline, Samples
 from pytest_rayperf.results import Profile, Round, Variant

@@ -9,10 +9,9 @@ from time import perf_counter
 from typing import NoReturn
 
 from pytest_rayperf import selftest
-from pytest_rayperf.conclusions import Item
 from pytest_rayperf.errors import GateFailure, SelftestDone
+from pytest_rayperf.harness.workbench import Workbench
 from pytest_rayperf.measurement import (
-    Executor,
     Inspection,
     Pipeline,
     Progress,
@@ -24,7 +23,6 @@ from pytest_rayperf.measurement import (
 from pytest_rayperf.metrics import CPU_PER_ROW, THROUGHPUT, Metric
 from pytest_rayperf.results import Round
 from pytest_rayperf.selftest import FEWEST_PAIRS, SAME, Condition, Selftest, examine
-from pytest_rayperf.session import RunRecord
 from pytest_rayperf.udfs.faults import Calls, Fault, cpu_fault, heaviest, trial_waiting, waiting_fault
 from pytest_rayperf.wrong import unexpected_rows
 
@@ -33,8 +31,6 @@ CALIBRATING = 2
 
 INTERRUPTED_PLAYS = 200
 """After Ctrl-C: the figures that there are, soon."""
-
-OnProgress = Callable[[Item, Progress, Schedule], None]
 
 
 @dataclass(frozen=True)
@@ -52,31 +48,22 @@ class Selftester:
     """Measures and judges one pipeline's self-test.
 
     Args:
-        item: the test.
-        record: the run.
-        executor: runs pipelines, and puts slowdowns into them.
-        on_progress: as the harness has it.
+        bench: of the test; its executor puts slowdowns into pipelines.
         clock: seconds, monotonic.
     """
 
-    def __init__(
-        self,
-        item: Item,
-        record: RunRecord,
-        executor: Executor,
-        on_progress: OnProgress,
-        clock: Callable[[], float] = perf_counter,
-    ) -> None:
-        self._item = item
-        self._record = record
-        self._executor = executor
-        self._on_progress = on_progress
+    def __init__(self, bench: Workbench, clock: Callable[[], float] = perf_counter) -> None:
+        self._item, self._record = bench.item, bench.record
+        self._executor = bench.executor
+        self._on_progress = bench.on_progress
         self._clock = clock
-        self._policy = record.policy(item.limits)
-        most = max(FEWEST_PAIRS, record.options.max_rounds)
+        self._policy = self._record.policy(self._item.limits)
+        most = max(FEWEST_PAIRS, self._record.options.max_rounds)
         # Seven pipelines' outputs at once may be more than memory holds, and nobody compares them. Three
         # spares of each would be half of the time on a machine that is never quiet.
-        self._shown = Schedule((FEWEST_PAIRS, most), record.options.max_time, spares=1, keep_outputs=False)
+        self._shown = Schedule(
+            (FEWEST_PAIRS, most), self._record.options.max_time, spares=1, keep_outputs=False
+        )
 
     def run(
         self,

@@ -12,7 +12,7 @@ from pytest_rayperf.outputs import RELATIVE, difference
 from pytest_rayperf.wrong import gist, out_of_memory, row_difference
 
 if TYPE_CHECKING:
-    from pytest_rayperf.against.beside import Beside
+    from pytest_rayperf.harness.beside import Beside
 
 
 @dataclass

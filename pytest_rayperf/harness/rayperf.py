@@ -4,50 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from time import perf_counter
 from typing import NoReturn
 
-from pytest_rayperf.against.beside import Beside, BothSides
 from pytest_rayperf.against.far import FarSide
-from pytest_rayperf.conclusions import Conclusions, Item, Side
-from pytest_rayperf.contest import Contest, SweepLimit
 from pytest_rayperf.errors import GateFailure, NotSelftested, UsageInTestError
-from pytest_rayperf.expectations import Expectations
-from pytest_rayperf.judging.duels import duel_verdict, ladder_of, sweep_of
+from pytest_rayperf.harness.conclusions import Item
+from pytest_rayperf.harness.contest import Contest, SweepLimit
+from pytest_rayperf.harness.dueling import SIDES, Dueling, reported, untimed
+from pytest_rayperf.harness.expectations import Expectations
+from pytest_rayperf.harness.selftesting import Selftester
+from pytest_rayperf.harness.session import RunRecord
+from pytest_rayperf.harness.workbench import OnProgress, Workbench
+from pytest_rayperf.judging.duels import ladder_of, sweep_of
 from pytest_rayperf.judging.policy import Policy
-from pytest_rayperf.machine import Lap, Probe
-from pytest_rayperf.measurement import (
-    AfterRound,
-    Execution,
-    Executor,
-    Inspection,
-    Pipeline,
-    Progress,
-    Samples,
-    Schedule,
-    measure,
-    release,
-)
+from pytest_rayperf.measurement import AfterRound, Executor, Inspection, Pipeline, Samples
 from pytest_rayperf.outputs import RELATIVE
-from pytest_rayperf.results import (
-    Benchmark,
-    DuelResult,
-    Ladder,
-    Profile,
-    Result,
-    Round,
-    Sweep,
-    Variant,
-    Verdict,
-)
-from pytest_rayperf.selftesting import Selftester
-from pytest_rayperf.session import RunRecord
+from pytest_rayperf.results import DuelResult, Ladder, Result, Round, Sweep, Verdict
 from pytest_rayperf.udfs.instrumenting import Udf, instrument
-from pytest_rayperf.work.counts import Work
-from pytest_rayperf.wrong import below_floor, outputs_wrong, unexpected_rows, unmeasured
-
-VARIANTS: tuple[Variant, Variant] = ("antipattern", "fix")
-_SIDES = {"antipattern": "the anti-pattern", "fix": "the fix"}
+from pytest_rayperf.wrong import outputs_wrong, unexpected_rows, unmeasured
 
 
 class RayPerf:
@@ -69,17 +43,14 @@ class RayPerf:
         record: RunRecord,
         executor: Executor,
         shared: dict[str, Contest],
-        on_progress: Callable[[Item, Progress, Schedule], None],
+        on_progress: OnProgress,
         on_rounds: Callable[[Sequence[Round]], None],
         far: FarSide | None = None,
     ) -> None:
         self._item = item
-        self._far = far
         self._record = record
-        self._executor = executor if far is None else BothSides(executor)
+        self._bench = Workbench(item, record, executor, on_progress, on_rounds, far)
         self._shared = shared
-        self._on_progress = on_progress
-        self._conclusions = Conclusions(item, record, on_rounds)
         self._used = False
 
     def __call__(
@@ -104,17 +75,17 @@ class RayPerf:
         if self._record.options.selftest:
             self._selftest(pipeline, expected_rows)
         policy = _with_rounds(self._record.policy(self._item.limits), rounds)
-        conclusions, name = self._conclusions, self._item.name
+        conclusions, name = self._bench.conclusions, self._item.name
         side = conclusions.side(self._item.variant)
         contest = Contest({name: name})
-        beside = Beside(self._far, self._item, {self._item.variant: name}, alone=True)
+        beside = self._bench.beside({self._item.variant: name}, alone=True)
 
         def is_settled(so_far: Samples) -> bool:
             return conclusions.settled(beside.side(side, so_far), so_far.rounds[name], policy)
 
         try:
             pipelines = {name: pipeline, **beside.pipelines}
-            self._measure(contest, pipelines, policy, is_settled, warm_ups=warm_ups)
+            self._bench.measure(contest, pipelines, policy, is_settled, warm_ups=warm_ups)
         except BaseException as error:
             conclusions.add_unfinished(side, contest.samples.rounds.get(name, []), error)
             raise
@@ -122,8 +93,8 @@ class RayPerf:
         measured = contest.samples.rounds[name]
         repeated = contest.samples.repeated.get(name, [])
         wrong = unexpected_rows(measured, expected_rows)
-        side, work = self._counted(beside.side(side), beside, measured, pipeline)
-        profile = self._profiled(side, pipeline)
+        side, work = self._bench.counted(beside.side(side), beside, measured, pipeline)
+        profile = self._bench.profiled(side, pipeline)
         benchmark = conclusions.judge(
             side, measured, policy, wrong, repeated=repeated, work=work, profile=profile
         )
@@ -176,70 +147,14 @@ class RayPerf:
         if self._record.options.selftest:
             self._not_selftested("its anti-pattern is there to be slow", variant == "antipattern")
             self._selftest(fix, expected_rows, after_round and (lambda: after_round("fix")))
-        reported: tuple[Variant, ...] = (variant,) if variant else VARIANTS
-        policy = _with_rounds(self._record.policy(self._item.limits, benchmarks=len(reported)), rounds)
+        benchmarks = len(reported(variant))
+        policy = _with_rounds(self._record.policy(self._item.limits, benchmarks=benchmarks), rounds)
         if not timed:
-            policy, warm_ups = replace(policy, looks=_once_and_more(policy.looks), timed=False), 0
-        conclusions = self._conclusions
-        sides = {v: conclusions.side(v) for v in VARIANTS}
-        pipelines: dict[str, Pipeline] = {"antipattern": antipattern, "fix": fix}
-
-        contest = self._shared.get(self._item.duel_key) if variant else None
-        first_time = contest is None
-        beside = contest.beside if contest is not None else None
-        beside = beside or Beside(self._far, self._item, {v: v for v in VARIANTS})
-        if contest is None:
-
-            def is_settled(so_far: Samples) -> bool:
-                pairs = ((beside.side(sides[v], so_far), so_far.rounds[v]) for v in VARIANTS)
-                return all(conclusions.settled(side, rounds, policy) for side, rounds in pairs)
-
-            contest = Contest(_SIDES, tuple(outputs or ()), tolerance, label_tolerance, beside=beside)
-            self._measure_duel(
-                contest,
-                pipelines,
-                policy,
-                is_settled,
-                beside.on_near_side(after_round),
-                warm_ups,
-            )
-            beside.take(contest.samples)
-            if variant:
-                self._shared[self._item.duel_key] = contest
-        conclusions.probe = contest.probe
-        measured = contest.samples.rounds
-        if contest.error is not None:
-            for name in reported:
-                conclusions.add_unfinished(sides[name], measured.get(name, []), contest.error)
-            raise contest.error
-        pairs = list(zip(measured["antipattern"], measured["fix"], strict=False))
-        duels = tuple(
-            duel_verdict(self._item.name, name, pairs, floor, contest.outputs_equal, policy)
-            for name, floor in {metric: None, **(floors or {})}.items()
-        )
-        if first_time:
-            self._record.duels.extend(duels)
-        benchmarks: dict[Variant, Benchmark] = {}
-        for name in VARIANTS:
-            wrong = outputs_wrong(contest.difference, measured[name], expected_rows)
-            signal = None
-            if name == "fix":
-                wrong, signal = wrong or below_floor(duels), duels[0]
-            repeated = contest.samples.repeated.get(name, [])
-            # The anti-pattern is there to be bad: nobody mends it, and it has no work to keep.
-            sides[name] = beside.side(sides[name])
-            work: tuple[Work | None, str | None] = (None, None)
-            if name == "fix" and name in reported:
-                sides[name], work = self._counted(sides[name], beside, measured[name], fix)
-            profile = self._profiled(sides[name], pipelines[name]) if name in reported else None
-            benchmarks[name] = conclusions.judge(
-                sides[name], measured[name], policy, wrong, signal, repeated, work, profile
-            )
-        for name in reported:
-            conclusions.add(benchmarks[name])
-        conclusions.enforce(benchmarks[name] for name in reported)
-        bad, good = (Result(benchmarks[name].rounds, benchmarks[name].verdict) for name in VARIANTS)
-        return DuelResult(bad, good, duels)
+            policy, warm_ups = untimed(policy), 0
+        dueling = Dueling(self._bench, antipattern, fix, policy, self._shared)
+        blank = Contest(SIDES, tuple(outputs or ()), tolerance, label_tolerance)
+        contest = dueling.measured(blank, after_round, warm_ups)
+        return dueling.judged(contest, metric, floors or {}, expected_rows)
 
     def ladder(
         self,
@@ -270,18 +185,18 @@ class RayPerf:
             self._selftest(rungs[name], expected_rows, after_round and (lambda: after_round(name)))
         policy = _with_rounds(self._record.policy(self._item.limits), rounds)
         last = list(rungs)[-1]
-        conclusions = self._conclusions
+        conclusions = self._bench.conclusions
         side = conclusions.side(None)
         sides = {name: f"rung {name!r}" for name in rungs}
         contest = Contest(sides, tuple(outputs or ()), label_tolerance=label_tolerance)
-        beside = Beside(self._far, self._item, {None: last}, alone=True)
+        beside = self._bench.beside({None: last}, alone=True)
 
         def is_settled(so_far: Samples) -> bool:
             return conclusions.settled(beside.side(side, so_far), so_far.rounds[last], policy)
 
         measured = contest.samples.rounds
         try:
-            self._measure(
+            self._bench.measure(
                 contest,
                 {**rungs, **beside.pipelines},
                 policy,
@@ -337,7 +252,7 @@ class RayPerf:
         limit = SweepLimit(list(settings))
         rounds = contest.samples.rounds
         try:
-            self._measure(
+            self._bench.measure(
                 contest,
                 {name: limit.guard(name, pipeline) for name, pipeline in settings.items()},
                 policy,
@@ -345,7 +260,7 @@ class RayPerf:
                 gives_up=limit.gives_up,
             )
         except BaseException as error:
-            self._conclusions.add_unfinished(self._conclusions.side(None), [], error)
+            self._bench.conclusions.add_unfinished(self._bench.conclusions.side(None), [], error)
             raise
         for name in limit.left_out:
             rounds.pop(name, None)
@@ -354,11 +269,11 @@ class RayPerf:
         wrong = next((text for text in found if text), None)
         wrong = wrong or unmeasured(metric, rounds)
         if wrong is not None:
-            self._conclusions.conclude(Verdict("invalid", wrong, wrong=True))
+            self._bench.conclusions.conclude(Verdict("invalid", wrong, wrong=True))
             raise GateFailure(wrong)
         sweep = sweep_of(self._item.name, metric, rounds, limit.reason)
         self._record.sweeps.append(sweep)
-        self._conclusions.conclude(Verdict("unchanged", f"best at {sweep.best}"), rounds[sweep.best])
+        self._bench.conclusions.conclude(Verdict("unchanged", f"best at {sweep.best}"), rounds[sweep.best])
         return sweep
 
     @staticmethod
@@ -418,8 +333,7 @@ class RayPerf:
         expected_rows: int | None,
         after_round: Callable[[], Inspection | None] | None = None,
     ) -> NoReturn:
-        tester = Selftester(self._item, self._record, self._executor, self._on_progress)
-        tester.run(pipeline, expected_rows, after_round or (lambda: None))
+        Selftester(self._bench).run(pipeline, expected_rows, after_round or (lambda: None))
 
     def _not_selftested(self, reason: str, applies: bool = True) -> None:
         if self._record.options.selftest and applies:
@@ -428,42 +342,7 @@ class RayPerf:
     def _expectations(self) -> Expectations:
         self._use_once()
         self._not_selftested("what is expected of this pipeline is no speed")
-        return Expectations(self._execute_once, self._conclusions.conclude)
-
-    def _execute_once(self, pipeline: Pipeline) -> Execution:
-        schedule = self._schedule(self._record.policy())
-        self._on_progress(self._item, Progress(self._item.name, 0, 0, 0.0, ()), schedule)
-        try:
-            return self._executor.run(pipeline, keep_outputs=False, on_rows=lambda _: None)
-        except Exception as error:
-            release(error)
-            raise
-
-    def _profiled(self, side: Side, pipeline: Pipeline) -> Profile | None:
-        folder = self._record.options.profile_udf
-        if folder is None:
-            return None
-        progress = Progress(side.variant or self._item.name, 0, 0, 0.0, (), apart="profiling")
-        self._on_progress(self._item, progress, self._schedule(self._record.policy()))
-        return self._executor.profile(pipeline, folder, side.slug)
-
-    def _counted(
-        self, side: Side, beside: Beside, rounds: Sequence[Round], pipeline: Pipeline
-    ) -> tuple[Side, tuple[Work | None, str | None]]:
-        """The benchmark, with the far side's work if there is one; and its own, or why it is not counted."""
-
-        def count(anew: bool) -> Work:
-            schedule = self._schedule(self._record.policy())
-            progress = Progress(side.variant or self._item.name, 0, 0, 0.0, (), apart="counting work")
-            self._on_progress(self._item, progress, schedule)
-            return self._executor.count_work(pipeline, anew=anew)
-
-        if side.reference is None or not side.reference.beside:
-            return side, self._conclusions.counted(side, rounds, count)
-        if not self._conclusions.asks_for_work(side, rounds):
-            return side, (None, None)
-        side, work, problem = beside.with_work(side, count)
-        return side, (work, problem)
+        return Expectations(self._bench.execute_once, self._bench.conclusions.conclude)
 
     def _use_once(self) -> None:
         if self._used:
@@ -472,68 +351,6 @@ class RayPerf:
             )
         self._used = True
 
-    def _schedule(self, policy: Policy, warm_ups: int = 1) -> Schedule:
-        return Schedule(policy.looks, self._record.options.max_time, warm_ups, timed=policy.timed)
-
-    def _measure(
-        self,
-        contest: Contest,
-        pipelines: Mapping[str, Pipeline],
-        policy: Policy,
-        is_settled: Callable[[Samples], bool],
-        after_round: AfterRound | None = None,
-        gives_up: Callable[[str, Exception], bool] = lambda name, error: False,
-        warm_ups: int = 1,
-    ) -> None:
-        # A far side's outputs are not this side's to compare.
-        schedule = replace(self._schedule(policy, warm_ups), keep_outputs=len(contest.sides) > 1)
-        before = self._record.probe()
-        self._conclusions.probe = _probed(before, before)  # as far as it is known while rounds are measured
-        try:
-            measure(
-                pipelines,
-                self._executor,
-                schedule,
-                contest.samples,
-                clock=perf_counter,
-                settled=is_settled,
-                accept_outputs=contest.accept_outputs,
-                on_progress=lambda progress: self._on_progress(self._item, progress, schedule),
-                after_round=after_round or (lambda name: None),
-                gives_up=gives_up,
-            )
-        except BaseException as error:
-            release(error)
-            raise
-        contest.probe = self._conclusions.probe = _probed(before, self._record.probe())
-
-    def _measure_duel(
-        self,
-        contest: Contest,
-        pipelines: Mapping[str, Pipeline],
-        policy: Policy,
-        is_settled: Callable[[Samples], bool],
-        after_round: AfterRound | None,
-        warm_ups: int,
-    ) -> None:
-        try:
-            if contest.beside is not None:
-                pipelines = {**pipelines, **contest.beside.pipelines}
-            self._measure(contest, pipelines, policy, is_settled, after_round, warm_ups=warm_ups)
-        except Exception as error:  # noqa: BLE001 - kept: raised again in both of the duel's items
-            contest.error = error
-        except BaseException as error:  # Ctrl-C: what was measured is printed
-            for name in VARIANTS:
-                rounds = contest.samples.rounds.get(name, [])
-                self._conclusions.add_unfinished(self._conclusions.side(name), rounds, error)
-            raise
-        contest.compare_rows()
-
-
-def _once_and_more(looks: tuple[int, ...]) -> tuple[int, ...]:
-    """One round, and where that is not enough the fewest more that a timed benchmark has."""
-    return tuple(sorted({1, min(1 + looks[0], looks[-1])}))
-
 
 def _with_rounds(policy: Policy, rounds: int | None) -> Policy:
     if rounds is None:
@@ -541,8 +358,3 @@ def _with_rounds(policy: Policy, rounds: int | None) -> Policy:
     if rounds < 1:
         raise UsageInTestError(f"rayperf: rounds={rounds}: at least 1 is needed")
     return replace(policy, looks=(min(rounds, policy.looks[-1]),))
-
-
-def _probed(before: Lap, after: Lap) -> Probe | None:
-    probe = Probe.around(before, after)
-    return None if probe.seconds is None else probe

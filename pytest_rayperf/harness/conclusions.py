@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_rayperf.errors import GateFailure
+from pytest_rayperf.harness.session import RunRecord
 from pytest_rayperf.judging.exact import judge_counters
 from pytest_rayperf.judging.policy import Policy
 from pytest_rayperf.judging.reference import Reference
 from pytest_rayperf.machine import Probe
 from pytest_rayperf.metrics import STARTUP
 from pytest_rayperf.results import Benchmark, Duel, Profile, Round, Subject, Variant, Verdict
-from pytest_rayperf.session import RunRecord
 from pytest_rayperf.slugs import slug_of
 from pytest_rayperf.verdict import judge, settled
 from pytest_rayperf.work.comparison import compare_work

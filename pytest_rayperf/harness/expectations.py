@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from pytest_rayperf.errors import GateFailure
-from pytest_rayperf.hearing import Said, listening
+from pytest_rayperf.harness.hearing import Said, listening
 from pytest_rayperf.measurement import Execution, Pipeline
 from pytest_rayperf.results import Verdict
 from pytest_rayperf.wrong import gist, unexpected_rows
