@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import pytest
@@ -96,8 +96,23 @@ def _feature(config: pytest.Config, far_side: int | None) -> object:
     if far_side is None:
         return _ActivePlugin(config)
     from pytest_rayperf.against.plugin import FarPlugin
+    from pytest_rayperf.against.serving import Server
 
-    return FarPlugin(config, far_side)
+    resources = config.stash[resources_key]
+    resources.server = server = Server.at(far_side)
+
+    def prepare(items: Sequence[pytest.Item]) -> dict[str, pytest.Item]:
+        _prepare(resources, items)
+        return {resources.id_of(item): item for item in items if is_performance_test(item)}
+
+    return FarPlugin(server, prepare)
+
+
+def _prepare(resources: Resources, items: Sequence[pytest.Item]) -> None:
+    try:
+        resources.prepare(items)
+    except ConfigurationError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -174,10 +189,10 @@ class _ActivePlugin:
         if session.config.option.collectonly:
             return
         try:
-            self._resources.prepare(session.items)
-        except ConfigurationError as error:
+            _prepare(self._resources, session.items)
+        except pytest.UsageError:
             self._collected = None  # the summary must not read what was found broken here
-            raise pytest.UsageError(str(error)) from None
+            raise
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Tell the live line which item it is."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_rayperf.cluster import Cluster
-from pytest_rayperf.environment import usable_cores
+from pytest_rayperf.limits import usable_cores
 from pytest_rayperf.monitors.disturbance import DisturbanceMonitor, watch_disturbances
 from pytest_rayperf.monitors.driver import DriverMonitor
 from pytest_rayperf.monitors.gpu import GpuMonitor

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+
 import pytest
 
 from pytest_rayperf.against.serving import Server, last_line, problem_of
-from pytest_rayperf.errors import ConfigurationError
-from pytest_rayperf.resources import is_performance_test, resources_key
 from pytest_rayperf.software import software_versions
 
 
 class FarPlugin:
-    """The hooks of a far side, which runs what the near one asks for, and reports nothing."""
+    """The hooks of a far side, which runs what the near one asks for, and reports nothing.
 
-    def __init__(self, config: pytest.Config, descriptor: int) -> None:
-        self._resources = config.stash[resources_key]
+    Args:
+        server: answers the near side.
+        prepare: opens what the performance tests among these items need, and gives them by the id that the
+            near side knows them by.
+    """
+
+    def __init__(
+        self, server: Server, prepare: Callable[[Sequence[pytest.Item]], Mapping[str, pytest.Item]]
+    ) -> None:
+        self._server = server
+        self._prepare = prepare
         self._reports: list[pytest.TestReport] = []
         self._broken: dict[str, str] = {}
-        self._resources.server = self._server = Server.at(descriptor)
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Instead of one test after the other: those that are asked for."""
-        items = {self._resources.id_of(item): item for item in session.items if is_performance_test(item)}
-        try:
-            self._resources.prepare(list(items.values()))
-        except ConfigurationError as error:
-            raise pytest.UsageError(str(error)) from None
+        items = self._prepare(session.items)
         self._server.loop(items, software_versions(), self._run, self._broken)
         return True
 

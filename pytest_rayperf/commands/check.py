@@ -114,7 +114,7 @@ def look_at(seconds: float, baselines: Path, environment: str, memory_bytes: int
     """
     import psutil
 
-    from pytest_rayperf.environment import usable_cores
+    from pytest_rayperf.limits import usable_cores
     from pytest_rayperf.monitors.disturbance import watch_disturbances
     from pytest_rayperf.probe import probe
     from pytest_rayperf.software import software_versions

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import psutil
 
-from pytest_rayperf.environment import usable_cores
+from pytest_rayperf.limits import usable_cores
 from pytest_rayperf.monitors.disturbance import DisturbanceMonitor, watch_disturbances
 from pytest_rayperf.monitors.gpu import GpuMonitor
 from pytest_rayperf.monitors.protocol import Monitor

@@ -72,7 +72,7 @@ def test_the_operators_figures_are_what_the_functions_counted(pytester: pytest.P
 
     import pytest
 
-    from pytest_rayperf.environment import usable_cores
+    from pytest_rayperf.limits import usable_cores
 
     def test_figures(rayperf):
         used = []

@@ -170,7 +170,7 @@ class TestLookedAt:
             asked.append((address, quota))
             return watch_disturbances(address, quota=quota)
 
-        monkeypatch.setattr("pytest_rayperf.environment.usable_cores", lambda: 3)
+        monkeypatch.setattr("pytest_rayperf.limits.usable_cores", lambda: 3)
         monkeypatch.setattr("pytest_rayperf.monitors.disturbance.watch_disturbances", watch)
         self.facts(folder)
         assert asked == [(None, 3)]
