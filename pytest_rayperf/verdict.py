@@ -1,7 +1,7 @@
 """The one place that decides: rounds, a baseline and a policy in, a verdict out. Pure.
 
-In this order: what is wrong whatever its speed; what has no noise (`exact.py`); whether the rounds can be
-trusted; the gated metrics with noise, surest first (`comparing.py`).
+In this order: what is wrong whatever its speed; what has no noise (`judging/exact.py`); whether the rounds
+can be trusted; the gated metrics with noise, surest first (`judging/comparing.py`).
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
 def mutants() -> list[str]:
     """Their names, of all modules."""
     names = []
-    for path in sorted(Path("pytest_rayperf").glob("*.meta")):
+    for path in sorted(Path("pytest_rayperf").rglob("*.meta")):
         names += json.loads(path.read_text())["exit_code_by_key"]
     return names
 
