@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pytest_rayperf import count
-from pytest_rayperf.counters import Tally
+from pytest_rayperf.tally import Tally
 
 BATCH_S = 2e-3
 """A quick batch: what a count's cost is compared with."""

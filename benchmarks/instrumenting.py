@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from pytest_rayperf.counters import Tally
 from pytest_rayperf.latency import calls_of, latencies
+from pytest_rayperf.tally import Tally
 from pytest_rayperf.udfs.instrumenting import CALL, instrument
 
 BATCH_S = 2e-3

@@ -15,10 +15,10 @@ from typing import Any
 
 import psutil
 
-from pytest_rayperf.counters import Tally
 from pytest_rayperf.errors import ConfigurationError
 from pytest_rayperf.monitors.operators import listen_to_executions
 from pytest_rayperf.monitors.system import local_raylets
+from pytest_rayperf.tally import Tally
 
 _GRACE_S = 10.0
 """How long Ray's processes have to end by themselves once the cluster is shut down."""

@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_rayperf.cluster import Cluster
-from pytest_rayperf.counters import CountsLostError, Taken
 from pytest_rayperf.errors import PipelineError
 from pytest_rayperf.latency import calls_of
 from pytest_rayperf.measurement import Execution, Outputs, Pipeline, Spoiled
@@ -47,6 +46,7 @@ from pytest_rayperf.metrics import (
 )
 from pytest_rayperf.monitors.operators import OperatorMonitor, operators_of
 from pytest_rayperf.results import Operator, Profile, Round
+from pytest_rayperf.tally import CountsLostError, Taken
 from pytest_rayperf.udfs.batches import faulty_batches, instrumented_batches
 from pytest_rayperf.udfs.faults import Fault
 from pytest_rayperf.udfs.instrumenting import CALL

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_rayperf.errors import ConfigurationError
+from pytest_rayperf.flags import FAR_SIDE, FLAGS, PACKAGES, dest_of, flag_of
 
 if TYPE_CHECKING:
     import pytest
@@ -79,110 +79,6 @@ class Options:
         return self.far_side is None and not self.has_far_side
 
 
-_FLAGS = {
-    "": (
-        "Run the performance tests, and only them: starts Ray, measures, compares with the baselines. "
-        "Without it they are skipped."
-    ),
-    "gate": (
-        "For CI: no-baseline, incomparable and invalid fail too. inconclusive is said loudly and does not "
-        "fail, for red must mean slower."
-    ),
-    "strict": "With --rayperf-gate: inconclusive fails as well.",
-    "fail-on-improvement": (
-        "With --rayperf-gate: improved fails as well, for a baseline that is stale hides the next slowdown."
-    ),
-    "update-baselines": "Add this run to the baselines, and fail nothing for being slower.",
-    "selftest": (
-        "Test the gate itself: same against same, and with known slowdowns put into each pipeline. Fails "
-        "where it would be wrong too often on this machine. Takes minutes a test: choose some with -k."
-    ),
-    "profile-udf": (
-        "Execute each pipeline once more, untimed, and write a flame graph of each UDF and Ray's timeline to "
-        "the folder rayperf-profiles, beside the JSON or HTML report where there is one."
-    ),
-}
-
-_VALUES: dict[str, tuple[str, str]] = {
-    "profile": (
-        "NAME",
-        "Sizes: quick (default: mobilenet_v3_small, 64 images read in several passes, minutes on 2 cores), "
-        "standard (resnet50, 96 images) or full (resnet50, 5,000 images, for a GPU).",
-    ),
-    "images": ("N", "How many images, instead of the profile's number."),
-    "model": ("NAME", "Any torchvision classification model, instead of the profile's."),
-    "data": (
-        "SOURCE",
-        "synthetic (default: made here, offline), imagenette (through torchvision, downloaded once), a "
-        "folder of images, or a URI that Ray Data reads.",
-    ),
-    "weights": (
-        "W",
-        "random (default: seeded, saved once, loaded as a real checkpoint), imagenet (torchvision's) or a "
-        "state_dict file.",
-    ),
-    "address": ("A", "Attach to the Ray cluster at A and leave it running. Default: start a local one."),
-    "baselines": ("DIR", "Where the baselines are. Default: baselines"),
-    "against": (
-        "REF",
-        "Compare with this git revision, both sides measured now, in turn, instead of with the baselines.",
-    ),
-    "max-slowdown": ("X", "The slowdown, as a factor, that counts as a regression. Default: 1.10"),
-    "alpha": ("P", "The chance that a whole run raises any false alarm. Default: 0.01"),
-    "min-rounds": ("N", "Rounds before the first look at a benchmark. Default: 3"),
-    "max-rounds": ("N", "Rounds after which measuring stops, decided or not. Default: 20"),
-    "max-time": ("S", "Seconds a benchmark after which no further round starts. Default: 120"),
-    "json": ("PATH", "Write the report there, as JSON."),
-    "markdown": (
-        "PATH",
-        "Write the report there, as Markdown for a pull request's comment. Also appended to the file that "
-        "$GITHUB_STEP_SUMMARY names, where that is set.",
-    ),
-    "html": ("PATH", "Write the report there, as one HTML page with pictures, which opens offline."),
-    "cost-per-hour": (
-        "USD",
-        "What the cluster costs an hour: adds USD per million images and what each fix saves to the reports.",
-    ),
-}
-
-
-_PACKAGES, _FAR_SIDE = "against-env", "far-side"
-
-
-def _dest(name: str) -> str:
-    return "rayperf" + (f"_{name.replace('-', '_')}" if name else "")
-
-
-def _flag(name: str) -> str:
-    return "--rayperf" + (f"-{name}" if name else "")
-
-
-def add_options(parser: pytest.Parser) -> None:
-    """Declare every option and its ini twin (`--rayperf-max-slowdown`: `rayperf_max_slowdown`)."""
-    group = parser.getgroup("rayperf", "performance tests of Ray Data batch inference")
-    for name, text in _FLAGS.items():
-        group.addoption(_flag(name), action="store_true", default=None, dest=_dest(name), help=_escape(text))
-        parser.addini(_dest(name), f"As {_flag(name)}.", type="bool", default=False)
-    for name, (metavar, text) in _VALUES.items():
-        group.addoption(_flag(name), metavar=metavar, default=None, dest=_dest(name), help=_escape(text))
-        parser.addini(_dest(name), f"As {_flag(name)}.", type="string", default="")
-    group.addoption(
-        _flag(_PACKAGES),
-        metavar="REQ",
-        action="append",
-        default=None,
-        dest=_dest(_PACKAGES),
-        help="The far side runs with this package instead (ray==2.58.1); may be given several times. Without "
-        "--rayperf-against it has the files of this side.",
-    )
-    parser.addini(_dest(_PACKAGES), f"As {_flag(_PACKAGES)}. One a line.", type="linelist", default=[])
-    group.addoption(_flag(_FAR_SIDE), type=int, default=None, dest=_dest(_FAR_SIDE), help=argparse.SUPPRESS)
-
-
-def _escape(text: str) -> str:
-    return text.replace("%", "%%")
-
-
 def is_active(config: pytest.Config) -> bool:
     """Whether the performance tests run, without looking at any other option."""
     return _switch(config, "")
@@ -197,13 +93,8 @@ def given_without_switch(config: pytest.Config) -> str | None:
     """A flag given on the command line without --rayperf: a CI job that forgot it would pass unmeasured."""
     if is_active(config):
         return None
-    asked = [*_FLAGS, "against", _PACKAGES]
-    return next((_flag(n) for n in asked if n and config.getoption(_dest(n), None)), None)
-
-
-def own_flags() -> frozenset[str]:
-    """Our options that have no value."""
-    return frozenset(map(_flag, _FLAGS))
+    asked = [*FLAGS, "against", PACKAGES]
+    return next((flag_of(n) for n in asked if n and config.getoption(dest_of(n), None)), None)
 
 
 def project_root(config: pytest.Config) -> Path:
@@ -269,8 +160,8 @@ def read_options(config: pytest.Config) -> Options:
         ),
         profile_udf=None,
         against=read.text("against"),
-        against_env=read.texts(_PACKAGES),
-        far_side=config.getoption(_dest(_FAR_SIDE), None),
+        against_env=read.texts(PACKAGES),
+        far_side=config.getoption(dest_of(FAR_SIDE), None),
     )
     if options.far_side is not None:
         # It is asked for rounds, and nothing else; what the ini file says is for the near side.
@@ -304,14 +195,14 @@ def _check_together(config: pytest.Config, options: Options, read: _Values) -> N
             )
     for other in ("update-baselines", "selftest", "profile-udf"):
         if options.has_far_side and _switch(config, other):
-            far = "against" if options.against is not None else _PACKAGES
+            far = "against" if options.against is not None else PACKAGES
             raise ConfigurationError(
                 f"{read.where(far)}: cannot go with {read.where(other)}: nothing is compared with the "
                 "baselines, and the far side's rounds are none of them; drop one of them"
             )
     if options.against_env and options.address is not None:
         raise ConfigurationError(
-            f"{read.where(_PACKAGES)}: cannot go with {read.where('address')}: with other packages the far "
+            f"{read.where(PACKAGES)}: cannot go with {read.where('address')}: with other packages the far "
             "side needs a cluster of its own; drop one of them"
         )
     workers = getattr(config.option, "numprocesses", None)
@@ -352,11 +243,11 @@ def _check_reports(options: Options, read: _Values) -> None:
 
 
 def _switch(config: pytest.Config, name: str) -> bool:
-    given = config.getoption(_dest(name), None)
+    given = config.getoption(dest_of(name), None)
     try:
-        return bool(config.getini(_dest(name)) if given is None else given)
+        return bool(config.getini(dest_of(name)) if given is None else given)
     except Exception as error:  # ValueError, since pytest 9.2 UsageError; neither names the option
-        raise ConfigurationError(f"ini option {_dest(name)}: must be true or false ({error})") from error
+        raise ConfigurationError(f"ini option {dest_of(name)}: must be true or false ({error})") from error
 
 
 class _Values:
@@ -366,20 +257,22 @@ class _Values:
         self._config = config
 
     def where(self, name: str) -> str:
-        dest = _dest(name)
+        dest = dest_of(name)
         from_ini = self._config.getoption(dest, None) is None and self._config.getini(dest)
-        return f"ini option {dest}" if from_ini else _flag(name)
+        return f"ini option {dest}" if from_ini else flag_of(name)
 
     def text(self, name: str) -> str | None:
-        given = self._config.getoption(_dest(name), None)
-        value = given if given is not None else self._config.getini(_dest(name))
+        given = self._config.getoption(dest_of(name), None)
+        value = given if given is not None else self._config.getini(dest_of(name))
         if given == "":
-            raise ConfigurationError(f"{_flag(name)}: needs a value, got an empty one")
+            raise ConfigurationError(f"{flag_of(name)}: needs a value, got an empty one")
         return str(value) if value else None
 
     def texts(self, name: str) -> tuple[str, ...]:
-        given = self._config.getoption(_dest(name), None)
-        values = tuple(str(value) for value in (self._config.getini(_dest(name)) if given is None else given))
+        given = self._config.getoption(dest_of(name), None)
+        values = tuple(
+            str(value) for value in (self._config.getini(dest_of(name)) if given is None else given)
+        )
         if "" in map(str.strip, values):
             raise ConfigurationError(f"{self.where(name)}: needs a requirement, such as ray==2.58.1")
         return values
@@ -408,7 +301,7 @@ class _Values:
         text = self.text(name)
         if text is None:
             return None
-        given = self._config.getoption(_dest(name), None) is not None
+        given = self._config.getoption(dest_of(name), None) is not None
         inipath = self._config.inipath
         ini_folder = inipath.parent if inipath else self._config.rootpath
         return (self._config.invocation_params.dir if given else ini_folder) / Path(text).expanduser()

@@ -27,8 +27,8 @@ from pytest_rayperf.fixtures import (
     rayperf,
     system_monitor,
 )
+from pytest_rayperf.flags import add_options
 from pytest_rayperf.options import (
-    add_options,
     given_without_switch,
     has_pytest_benchmark,
     is_active,

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_rayperf.counters import Tally
 from pytest_rayperf.reports.flame_graph import flame_graph
 from pytest_rayperf.results import Profile
+from pytest_rayperf.tally import Tally
 from pytest_rayperf.udfs.batches import instrumented_batches
 from pytest_rayperf.udfs.stacks import INTERVAL_S, STACKS, Frame, Stacks
 

@@ -146,7 +146,7 @@ class Resources:
     def _start_far_side(self, tests: Sequence[pytest.Item]) -> None:
         from pytest_rayperf.against.arguments import carried
         from pytest_rayperf.against.far import FarSide
-        from pytest_rayperf.options import own_flags
+        from pytest_rayperf.flags import own_flags
 
         options, config = self.options, tests[0].config
         given = {

@@ -12,9 +12,8 @@ START = """
 import ray
 from ray.experimental.internal_kv import _internal_kv_exists
 from pytest_rayperf import count
-from pytest_rayperf.counters import (
-    NAMESPACE, CountsLostError, Tally, _folder_name, _key, _session_folder, record
-)
+from pytest_rayperf.counters import NAMESPACE, folder_name, key_of, session_folder, record
+from pytest_rayperf.tally import CountsLostError, Tally
 
 
 @ray.remote(num_cpus=0, max_concurrency=4)
@@ -37,7 +36,7 @@ class Counter:
 
 
 def folders():
-    return sorted(_session_folder().glob("rayperf-counters-*"))
+    return sorted(session_folder().glob("rayperf-counters-*"))
 """
 
 ONE_NODE = START + 'ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)\n'
@@ -115,7 +114,7 @@ def test_counts_of_actors_threads_and_the_driver(holds) -> None:
         assert len(folders()) == 1
         tally.close()
         assert folders() == []
-        assert not _internal_kv_exists(_key(ray.get_runtime_context().get_job_id()), namespace=NAMESPACE)
+        assert not _internal_kv_exists(key_of(ray.get_runtime_context().get_job_id()), namespace=NAMESPACE)
         count("calls")
         ray.get(Counter.remote().count.remote("calls"))
         assert folders() == []
@@ -260,7 +259,7 @@ def test_a_node_needs_no_rayperf_where_nothing_is_counted(holds) -> None:
         """
         import subprocess, sys
         from ray import cloudpickle
-        from pytest_rayperf.counters import _reader, _remote_reader, _remover
+        from pytest_rayperf.tally import _reader, _remote_reader, _remover
 
         load = '''if True:
             import sys

@@ -22,7 +22,7 @@ from ray.data import ActorPoolStrategy, DataContext
 
 from pytest_rayperf import count
 from pytest_rayperf.udfs.batches import instrumented_batches
-from pytest_rayperf.counters import Tally
+from pytest_rayperf.tally import Tally
 from pytest_rayperf.udfs.instrumenting import CALL, instrument
 from pytest_rayperf.latency import calls_of, latencies
 

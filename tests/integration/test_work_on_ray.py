@@ -247,7 +247,7 @@ def test_what_is_not_determined_is_left_out_and_named(holds) -> None:
 def test_a_rounds_counts_stay_its_own(holds) -> None:
     holds(
         """
-        from pytest_rayperf.counters import Tally
+        from pytest_rayperf.tally import Tally
 
         def counts(row):
             count("rows_seen")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_rayperf import counters
+from pytest_rayperf import counters, tally
 from pytest_rayperf.counters import Sink
 
 
@@ -24,7 +24,7 @@ class Folder:
         self.offsets: dict[str, int] = {}
 
     def read(self) -> dict[str, int]:
-        sums, lines, self.offsets, self.lost = counters._reader()(str(self.path), self.offsets)
+        sums, lines, self.offsets, self.lost = tally._reader()(str(self.path), self.offsets)
         self.records = [json.loads(line) for line in lines]
         return sums
 
@@ -130,7 +130,7 @@ class TestRecords:
         assert len(folder.lost) == 1
 
     def test_by_kind(self):
-        taken = counters.Taken({}, (("call", "a", 1), ("stack", 2), ("call", "b", 3)))
+        taken = tally.Taken({}, (("call", "a", 1), ("stack", 2), ("call", "b", 3)))
         assert taken.of("call") == [("a", 1), ("b", 3)]
         assert taken.of("nothing") == []
 
@@ -184,7 +184,7 @@ class TestSink:
 class TestCannotWrite:
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
     def test_disk_full(self, monkeypatch):
-        monkeypatch.setattr(counters, "_make_folder", lambda folder: None)  # not that of /dev
+        monkeypatch.setattr(counters, "make_folder", lambda folder: None)  # not that of /dev
         sink = Sink(Path("/dev/full"))
         for _ in range(2):
             with pytest.raises(OSError, match="this round's counts are wrong: No space left") as raised:

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from pytest_rayperf.counters import CountsLostError, Taken
 from pytest_rayperf.execution import RayExecutor, _start_apart
 from pytest_rayperf.measurement import Spoiled
 from pytest_rayperf.monitors.utilization import CpuSpans, Span
 from pytest_rayperf.results import Utilization
+from pytest_rayperf.tally import CountsLostError, Taken
 from pytest_rayperf.watch import Watch
 
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_rayperf import profiling
-from pytest_rayperf.counters import Taken
 from pytest_rayperf.profiling import Profile, cut, file_names, merged, profile_pipeline
+from pytest_rayperf.tally import Taken
 from pytest_rayperf.udfs import instrumenting, stacks
 from pytest_rayperf.udfs.stacks import STACKS, StackWatch
 
