@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
-import signal
+import os
+import site
 import socket
-import threading
+import sys
+import sysconfig
 import time
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psutil
 
-from pytest_rayperf.errors import ConfigurationError
+from pytest_rayperf.errors import ClusterLostError, ConfigurationError
+from pytest_rayperf.interrupts import undisturbed
 from pytest_rayperf.monitors.operators import listen_to_executions
 from pytest_rayperf.monitors.system import local_raylets
 from pytest_rayperf.tally import Tally
@@ -37,6 +41,8 @@ class Cluster:
         tally: what the workers count.
         starts: how often it was started; what knows its processes must look anew when this changes.
         processes: of a cluster that was started here, the processes that this one started for it.
+        vital: of the processes on this node those without which it is none, and what they are.
+        left: whether `end` was called.
     """
 
     address: str
@@ -47,6 +53,8 @@ class Cluster:
     tally: Tally
     starts: int = 1
     processes: tuple[psutil.Process, ...] = ()
+    vital: Mapping[psutil.Process, str] = field(default_factory=dict)
+    left: bool = False
 
     @property
     def num_cpus(self) -> int:
@@ -90,6 +98,57 @@ class Cluster:
         finally:
             self._start_anew(None)
 
+    def restore(self) -> str | None:
+        """Start it anew where a test, or a fixture of its own, has ended Ray; say so in that case.
+
+        Raises:
+            ClusterLostError: there is nothing to go on with.
+        """
+        import ray
+
+        if ray.is_initialized():
+            if str(ray.get_runtime_context().gcs_address) == self.address:
+                return None
+            raise ClusterLostError(
+                "a test, or a fixture, has ended the cluster with ray.shutdown() and started one of its own "
+                "with ray.init(): leave both out; the fixture ray_cluster has started Ray already"
+            )
+        if not self.started_here:
+            raise ClusterLostError(f"this process is not attached any more to the cluster at {self.address}")
+        self._start_anew(None)
+        return (
+            "Ray was ended in the middle of the run (ray.shutdown() in a test or fixture?), and started anew"
+        )
+
+    def end(self) -> None:
+        """Leave a cluster on which a round does not end, or that has lost its raylet; `restore` starts anew.
+
+        One that was attached to is left, too: Ray ends a process whose cluster is gone.
+        """
+        self.left = True
+        with undisturbed():
+            close_cluster(self)
+
+    def what_died(self) -> str | None:
+        """Which of the processes that hold it up has ended; None while all of them are there."""
+        for process in self.vital:
+            with suppress(psutil.Error):
+                if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                    continue
+            return f"the cluster's {self.vital[process]} ended"
+        return None
+
+    def cpu_seconds(self) -> float | None:
+        """What the workers that are there and this process have used; None where some are elsewhere."""
+        if self.nodes != len(self.raylet_pids):
+            return None
+        raylets = [process for process, what in self.vital.items() if what == "raylet"]
+        total = 0.0
+        for process in (psutil.Process(), *_with_descendants(raylets)):
+            with suppress(psutil.Error):  # it ended just now
+                total += sum(process.cpu_times()[:2])
+        return total
+
     def _start_anew(self, object_store_memory: int | None) -> None:
         close_cluster(self)
         starts = self.starts + 1
@@ -118,7 +177,14 @@ def open_cluster(address: str | None, object_store_memory: int | None = None) ->
             "Ray runs in this process already: call ray.shutdown() before the first rayperf test, "
             "or give the cluster's address with --rayperf-address"
         )
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    from ray.job_config import JobConfig
+
+    options: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        # Ray puts one before the other, so that the last comes first.
+        "job_config": JobConfig(_py_driver_sys_path=added_to_path(sys.path)[::-1]),
+    }
     if address is None:
         options["address"] = "local"  # with None Ray attaches to whatever cluster this user has running here
         options["include_dashboard"] = False
@@ -139,18 +205,51 @@ def open_cluster(address: str | None, object_store_memory: int | None = None) ->
     try:
         _quieten()
         gcs_address = str(ray.get_runtime_context().gcs_address)
+        raylets = local_raylets(gcs_address)
+        started = tuple(child for child in psutil.Process().children() if child not in before)
         return Cluster(
             address=gcs_address or str(context.address_info["address"]),
             started_here=address is None,
             resources=dict(ray.cluster_resources()),
             nodes=sum(1 for node in ray.nodes() if node["Alive"]),
-            raylet_pids=local_raylets(gcs_address),
+            raylet_pids=raylets,
             tally=Tally.start(),
-            processes=tuple(child for child in psutil.Process().children() if child not in before),
+            processes=started,
+            vital=_vital(raylets, started),
         )
     except BaseException:
         ray.shutdown()  # half a cluster is nobody's: not left behind
         raise
+
+
+def added_to_path(path: Iterable[str]) -> list[str]:
+    """What of `sys.path` a new process would not have: pytest's `pythonpath`, the folders of tests.
+
+    So workers import what the tests import: Ray itself hands on its script's folder and the current one.
+    """
+    own = {Path(one).resolve() for one in (*site.getsitepackages(), site.getusersitepackages())}
+    own |= {Path(one).resolve() for one in sysconfig.get_paths().values()}
+    standard = Path(os.__file__).resolve().parent
+    found = [Path(one).absolute() for one in path if one]
+    return [
+        str(one)
+        for one in dict.fromkeys(found)
+        if one.is_dir()
+        and one.resolve() not in own
+        and standard not in (one.resolve(), *one.resolve().parents)
+    ]
+
+
+def _vital(raylets: Iterable[int], started: Iterable[psutil.Process]) -> dict[psutil.Process, str]:
+    found: dict[psutil.Process, str] = {}
+    for pid in raylets:
+        with suppress(psutil.NoSuchProcess):
+            found[psutil.Process(pid)] = "raylet"
+    for process in started:
+        with suppress(psutil.Error):
+            if process.name() == "gcs_server":
+                found[process] = "control store (GCS)"
+    return found
 
 
 def close_cluster(cluster: Cluster) -> None:
@@ -170,19 +269,6 @@ def close_cluster(cluster: Cluster) -> None:
         with suppress(psutil.NoSuchProcess):  # it ended just now
             process.kill()
     psutil.wait_procs(alive, timeout=_GRACE_S)
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """A second Ctrl-C does not stop the clearing up after the first."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python raises KeyboardInterrupt in the main thread alone
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _end_new_children(before: Collection[psutil.Process]) -> None:

@@ -11,6 +11,10 @@ class ConfigurationError(RayperfError):
     """An option, a data source, a checkpoint or a baseline cannot be used: exit status 4."""
 
 
+class RayperfWarning(UserWarning):
+    """What a user should look at, and fails nothing by itself."""
+
+
 class BaselineError(ConfigurationError):
     """A baseline file is truncated, of another schema, or holds a wrong type."""
 
@@ -21,6 +25,14 @@ class PipelineError(RayperfError):
 
 class WorkersLostError(RayperfError):
     """Workers, or what they counted, were lost in round after round: none of them is the pipeline's own."""
+
+
+class ClusterLostError(RayperfError):
+    """There is no cluster any more, or not the one that the run began with."""
+
+
+class RoundStuckError(RayperfError):
+    """A round did not come to its end, and was ended."""
 
 
 class UsageInTestError(RayperfError):

@@ -11,15 +11,16 @@ the references of the blocks that it gives (what `write` and `materialize` do to
 - each call of a UDF of `map_batches` is timed in its worker, and written to a file: some 20 microseconds
   (benchmarks/instrumenting.py);
 - `on_rows` is called with a block's row count, and writes to the terminal at most once a second;
+- a thread of this process asks once a second whether the round is stuck;
 - `pytest_rayperf.count`, where a UDF calls it (a checkpoint's `load` does), writes a line to a file:
   microseconds.
 """
 
 from __future__ import annotations
 
-import gc
+import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -29,9 +30,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_rayperf.cluster import Cluster
-from pytest_rayperf.errors import PipelineError
+from pytest_rayperf.errors import PipelineError, RoundStuckError
+from pytest_rayperf.interrupts import collect_garbage
 from pytest_rayperf.latency import calls_of
-from pytest_rayperf.measurement import Execution, Outputs, Pipeline, Spoiled
+from pytest_rayperf.measurement import Execution, Outputs, Pipeline, Spoiled, release
 from pytest_rayperf.metrics import (
     EFFICIENCY,
     ENERGY,
@@ -44,18 +46,23 @@ from pytest_rayperf.metrics import (
     WORKER_CPU,
     WORKERS_MEMORY,
 )
+from pytest_rayperf.monitors.losses import LossError, ray_losses
 from pytest_rayperf.monitors.operators import OperatorMonitor, operators_of
-from pytest_rayperf.results import Operator, Profile, Round
+from pytest_rayperf.results import Call, Operator, Profile, Round
 from pytest_rayperf.tally import CountsLostError, Taken
 from pytest_rayperf.udfs.batches import faulty_batches, instrumented_batches
 from pytest_rayperf.udfs.faults import Fault
 from pytest_rayperf.udfs.instrumenting import CALL
 from pytest_rayperf.watch import Watch
+from pytest_rayperf.watchdog import Vigil, Watchdog
 from pytest_rayperf.work.counts import Work, WorkUncountable
 
 if TYPE_CHECKING:
     from pytest_rayperf.models.classifier import Classifier
     from pytest_rayperf.work.single_pass import KeptProcess
+
+UDF_CALLS = "udf_calls"
+"""The counter of the calls of all UDFs that are timed."""
 
 _REPORTED_AS = {"cpu_seconds": WORKER_CPU.name, "total_peak_memory": WORKERS_MEMORY.name}
 """What a monitor calls a figure, where a round calls it otherwise."""
@@ -70,6 +77,7 @@ class RayExecutor:
         warn: hears what makes figures doubtful.
         clock: seconds, monotonic.
         model: gives the run's model, for the self-test to load.
+        patience_s: how long nothing may move in a round, while workers and driver are idle.
     """
 
     def __init__(
@@ -79,7 +87,9 @@ class RayExecutor:
         warn: Callable[[str], None],
         clock: Callable[[], float] = perf_counter,
         model: Callable[[], Classifier] | None = None,
+        patience_s: float = math.inf,
     ) -> None:
+        self._patience = patience_s
         self._model = model
         self._cluster = cluster
         self._make_watch = make_watch
@@ -99,13 +109,16 @@ class RayExecutor:
         """Execute `pipeline` once.
 
         Raises:
-            PipelineError: it returned neither a Dataset nor a number of rows.
+            PipelineError: it returned neither a Dataset nor a number of rows, 0 or more.
             CountsLostError: what it counted is not known whole.
+            RoundStuckError: it would not have come to its end. The cluster is started anew for the next.
+            ClusterLostError: a test has ended it, and there is nothing to go on with.
             Exception: whatever the pipeline or Ray raised.
         """
+        self._restore()
         # The last round's garbage is not this round's work; and until Ray 2.5x an actor pool lives as long as
         # its dataset, which is in a reference cycle: its CPUs come back with the collection.
-        gc.collect()
+        collect_garbage()
         if not self._cluster.wait_until_idle():
             self._warn(
                 "CPUs or GPUs of the cluster were in use by something else when a round began: "
@@ -122,21 +135,22 @@ class RayExecutor:
             for monitor in self._watch.all():
                 sampling.enter_context(monitor)
             start = self._clock()
-            with instrumented_batches():
-                result = pipeline()
-            if _is_count(result):
-                rows = int(result)
-            else:
-                for bundle in _bundles(result):
-                    rows += bundle.num_rows()
-                    if startup is None:
-                        startup, first_rows = self._clock() - start, rows
-                    else:
-                        later += 1
-                    if keep_outputs:
-                        references.extend(bundle.block_refs)
-                    on_rows(rows)
-            wall = self._clock() - start
+            with self._watched(lambda: (operators.progress, rows)):
+                with instrumented_batches():
+                    result = pipeline()
+                if _is_count(result):
+                    rows = _rows_written(result)
+                else:
+                    for bundle in _bundles(result):
+                        rows += bundle.num_rows()
+                        if startup is None:
+                            startup, first_rows = self._clock() - start, rows
+                        else:
+                            later += 1
+                        if keep_outputs:
+                            references.extend(bundle.block_refs)
+                        on_rows(rows)
+                wall = self._clock() - start
         spoiled = self._spoiled()
         try:
             taken = self._cluster.tally.take_all()
@@ -145,13 +159,14 @@ class RayExecutor:
         figures = {**self._figures(), **_start_apart(startup, first_rows, later, rows, wall)}
         figures |= _energy(figures, rows, wall)
         memory = figures.pop(PEAK_MEMORY.name, None)
+        calls = calls_of(taken.of(CALL))
         return Execution(
             Round(
                 rows=rows,
                 wall_seconds=wall,
                 operators=self._operators(operators, result),
-                counters=taken.counts,
-                calls=calls_of(taken.of(CALL)),
+                counters=_with_calls(taken.counts, calls),
+                calls=calls,
                 peak_worker_memory=None if memory is None else int(memory),
                 figures=figures,
                 nodes=self._watch.by_node(),
@@ -171,6 +186,7 @@ class RayExecutor:
 
         from pytest_rayperf.work.single_pass import KeptProcess, count_work
 
+        self._restore()
         if self._counting is None or self._counting_since != self._cluster.starts:
             # What an earlier cluster had is gone with it.
             self._counting, self._counting_since = KeptProcess(), self._cluster.starts
@@ -184,7 +200,8 @@ class RayExecutor:
         """Execute the pipeline once more, untimed, and write what its UDFs did into `folder`."""
         from pytest_rayperf.profiling import profile_pipeline
 
-        gc.collect()
+        self._restore()
+        collect_garbage()
         self._cluster.wait_until_idle()
         return profile_pipeline(pipeline, folder, slug, self._cluster.tally)
 
@@ -207,10 +224,34 @@ class RayExecutor:
             self._counting.close()
         self._counting = None
 
+    def _restore(self) -> None:
+        """Go on with a cluster that somebody has ended."""
+        said = self._cluster.restore()
+        if said is not None:
+            self._warn(said)
+
+    @contextmanager
+    def _watched(self, progress: Callable[[], object]) -> Iterator[None]:
+        """Ends the round within if it will not come to its end, and the cluster with it."""
+        vigil = Vigil(
+            self._cluster.what_died,
+            progress,
+            self._cluster.cpu_seconds,
+            _count_losses,
+            self._patience,
+        )
+        try:
+            with Watchdog(vigil.symptom):
+                yield
+        except RoundStuckError as error:
+            release(error)
+            self._cluster.end()
+            raise
+
     def _operators(self, monitor: OperatorMonitor, result: Any) -> tuple[Operator, ...]:
         if monitor.problem is not None:
             self._warn(f"figures are missing: {monitor.problem}")
-        if monitor.executions or _is_count(result):
+        if monitor.executions or _is_count(result) or _was_executed(result):
             return monitor.operators
         return operators_of(result)  # made before Ray Data was told to report: its own statistics remain
 
@@ -288,8 +329,33 @@ def _pickled_by_value(modules: Iterable[ModuleType]) -> Iterator[None]:
             cloudpickle.unregister_pickle_by_value(module)
 
 
+def _with_calls(counts: Mapping[str, int], calls: Sequence[Call]) -> dict[str, int]:
+    """With the calls of UDFs that were seen; a pipeline that counts them by itself knows better."""
+    return {UDF_CALLS: len(calls), **counts} if calls else dict(counts)
+
+
 def _is_count(result: Any) -> bool:
     return isinstance(result, int | np.integer) and not isinstance(result, bool)
+
+
+def _was_executed(dataset: Any) -> bool:
+    """Whether it was materialized before: its own statistics are of that execution, and of no round."""
+    from ray.data.dataset import MaterializedDataset
+
+    return isinstance(dataset, MaterializedDataset)
+
+
+def _count_losses() -> int:
+    try:
+        return len(ray_losses().workers)
+    except LossError:
+        return 0  # the monitor of losses says so
+
+
+def _rows_written(result: Any) -> int:
+    if result < 0:
+        raise PipelineError(f"the pipeline returned {result}; a write returns how many rows it wrote")
+    return int(result)
 
 
 def _bundles(result: Any) -> Any:

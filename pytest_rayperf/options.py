@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_rayperf.errors import ConfigurationError
 from pytest_rayperf.flags import FAR_SIDE, FLAGS, PACKAGES, dest_of, flag_of
+from pytest_rayperf.wholefile import unwritable
 
 if TYPE_CHECKING:
     import pytest
@@ -235,6 +236,8 @@ def _check_reports(options: Options, read: _Values) -> None:
             raise ConfigurationError(f"{where}: is a folder; name a file in it")
         if not path.parent.is_dir():
             raise ConfigurationError(f"{where}: the folder {path.parent} does not exist; make it")
+        if problem := unwritable(path):
+            raise ConfigurationError(f"{where}: cannot be written ({problem}); name another place")
         other = taken.setdefault(path.resolve(), name)
         if other != name:
             raise ConfigurationError(

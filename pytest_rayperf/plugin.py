@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ from pytest_rayperf.options import (
     read_options,
 )
 from pytest_rayperf.progress import ProgressLine
-from pytest_rayperf.resources import Resources, is_performance_test, resources_key, timer_key
+from pytest_rayperf.resources import Resources, is_performance_test, limits_of, resources_key, timer_key
 from pytest_rayperf.screen import TerminalScreen
 
 __all__ = [
@@ -116,7 +117,12 @@ def _prepare(resources: Resources, items: Sequence[pytest.Item]) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip the performance tests without --rayperf; with it, drop all others."""
+    """Check the marks. Skip the performance tests without --rayperf; with it, drop all others."""
+    try:
+        for item in items:
+            limits_of(item)
+    except ConfigurationError as error:
+        raise pytest.UsageError(str(error)) from None
     if not is_active(config):
         skip = pytest.mark.skip(reason="performance test: runs with --rayperf")
         for item in items:
@@ -143,11 +149,25 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Accept or reject what a performance test has measured, by how it ends."""
+    resources = item.config.stash[resources_key]
+    with _errors_as_pytests():
+        try:
+            result = yield
+        except BaseException:
+            resources.reject()
+            raise
+        resources.accept(item)
+        return result
+
+
+@contextmanager
+def _errors_as_pytests() -> Iterator[None]:
     """Turn the core's errors into pytest's."""
     try:
-        return (yield)
+        yield
     except (SelftestDone, ServedElsewhere):
-        return None
+        return
     except NotSelftested as reason:
         raise pytest.skip.Exception(str(reason), _use_item_location=True) from None
     except GateFailure as failure:
@@ -207,6 +227,10 @@ class _ActivePlugin:
             progress.ends(report.nodeid, None if report.skipped else report.duration)
         elif report.when == "setup" and not report.passed:
             progress.ends(report.nodeid, None)
+
+    def pytest_runtest_logfinish(self) -> None:
+        """Keep what a test has measured, whatever becomes of the next one."""
+        self._resources.keep()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_rayperf.errors import ConfigurationError
+from pytest_rayperf.errors import ConfigurationError, RayperfWarning
 from pytest_rayperf.feed import ReplayTimer
 from pytest_rayperf.options import Options
 from pytest_rayperf.progress import ProgressLine
@@ -92,6 +92,19 @@ class Resources:
         reported = self.options.json is not None or self.options.html is not None
         return report_on(self._with_history(run) if reported and self.options.reads_baselines else run)
 
+    def keep(self) -> None:
+        """Write what is known so far as JSON: Ray's core ends a process whose cluster has died."""
+        from pytest_rayperf.publishing import as_json
+        from pytest_rayperf.reports.json import report_on
+        from pytest_rayperf.wholefile import write_whole
+
+        if self.options.json is None or not self.record.cache_info().currsize or not self.record().benchmarks:
+            return
+        try:
+            write_whole(self.options.json, as_json(report_on(self.run())))
+        except (OSError, ValueError) as error:
+            self.record().warn(f"--rayperf-json {self.options.json}: cannot be written yet ({error})")
+
     def _with_history(self, run: Run) -> Run:
         """With what was accepted before this run: JSON has it, and HTML draws it."""
         from dataclasses import replace
@@ -168,6 +181,27 @@ class Resources:
             cache=config.pluginmanager.hasplugin("cacheprovider"),
         )
         self.far.start([self.id_of(item).partition("::")[0] for item in tests])
+
+    def accept(self, item: pytest.Item) -> None:
+        """A test has ended well: what it has measured counts, and it has measured something.
+
+        Raises:
+            GateFailure: a verdict that the test has kept to itself fails it.
+            BaselineError: a baseline cannot be written.
+        """
+        if not self.options.active or self.server is not None or not is_performance_test(item):
+            return
+        self.record().accept()
+        harness = getattr(item, "funcargs", {}).get("rayperf")
+        if harness is not None and not harness.used:
+            item.warn(
+                RayperfWarning(f"{item.nodeid} measured nothing: it did not call its fixture `rayperf`")
+            )
+
+    def reject(self) -> None:
+        """A test has failed: what it has measured is no baseline."""
+        if self.record.cache_info().currsize:
+            self.record().reject()
 
     def close(self) -> None:
         """End the far side, if there is one."""

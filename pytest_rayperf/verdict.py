@@ -7,6 +7,7 @@ can be trusted; the gated metrics with noise, surest first (`judging/comparing.p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from pytest_rayperf.judging.attribution import attribute
 from pytest_rayperf.judging.exact import judge_counters, judge_work
@@ -15,7 +16,7 @@ from pytest_rayperf.judging.questions import of_pairs, of_sessions, speaker, sus
 from pytest_rayperf.judging.reasons import BESIDE, creeping, describe, explain
 from pytest_rayperf.judging.reference import Reference
 from pytest_rayperf.judging.series import other_machine
-from pytest_rayperf.judging.targets import missed_target
+from pytest_rayperf.judging.targets import missed_target, unjudged_targets
 from pytest_rayperf.machine import Probe
 from pytest_rayperf.results import Attribution, Comparison, Round, Subject, Verdict
 from pytest_rayperf.work.counts import Work
@@ -44,6 +45,23 @@ def judge(
         work: what the pipeline's work was counted to be, which has no noise and holds on any machine.
         probe: how fast this machine was at fixed work around the rounds.
     """
+    verdict = _judge(rounds, subject, reference, policy, elsewhere, software, work, probe)
+    unjudged = unjudged_targets(rounds, policy)
+    if unjudged is None or verdict.status in ("regressed", "invalid"):
+        return verdict
+    return replace(verdict, reason=f"{verdict.reason}; {unjudged}")
+
+
+def _judge(
+    rounds: Sequence[Round],
+    subject: Subject,
+    reference: Reference | None,
+    policy: Policy,
+    elsewhere: Reference | None,
+    software: Mapping[str, str | None] | None,
+    work: Work | None,
+    probe: Probe | None,
+) -> Verdict:
     wrong = _rows_differ(rounds)
     if wrong:
         return Verdict("invalid", wrong, metric="rows", wrong=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
@@ -34,6 +35,17 @@ def write_whole(path: Path, text: str) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def unwritable(path: Path) -> str | None:
+    """Why `write_whole` could not write there now, in a line; None if it could. Nothing is left behind."""
+    try:
+        if path.exists() and not path.is_file():
+            return None if os.access(path, os.W_OK) else os.strerror(errno.EACCES)
+        with tempfile.TemporaryFile(dir=path.resolve().parent, prefix=".rayperf-"):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def _mode(path: Path) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from pytest_rayperf.errors import RayperfError
 from pytest_rayperf.measurement import Samples
+from pytest_rayperf.metrics import METRICS
 from pytest_rayperf.results import Duel, Round, Verdict
 
 _NO_MEMORY = re.compile(
@@ -70,6 +71,17 @@ def unmeasured(metric: str, rounds: Mapping[str, Sequence[Round]]) -> str | None
     if any(r.figure(metric) is not None for own in rounds.values() for r in own):
         return None
     return f"invalid: {metric} was not measured: there is nothing to compare"
+
+
+def unknown_signal(metric: str, rounds: Mapping[str, Sequence[Round]]) -> str | None:
+    """What is wrong with a duel's signal metric that is none, nor a counter of any round; None if it is one.
+
+    What is a metric, and was not measured here, is missing: a GPU's utilization where there is no GPU.
+    """
+    if metric in METRICS or unmeasured(metric, rounds) is None:
+        return None
+    known = ", ".join(METRICS)
+    return f"invalid: metric={metric!r} is no metric, and no variant has counted it; metrics: {known}"
 
 
 def below_floor(duels: Sequence[Duel]) -> str | None:

@@ -18,8 +18,8 @@ from typing import Any
 from pytest_rayperf.against.packages import environment_with
 from pytest_rayperf.against.revision import checked_out
 from pytest_rayperf.against.wire import PROTOCOL, Channel, Message, SideLost, execution_from_json
-from pytest_rayperf.cluster import undisturbed
 from pytest_rayperf.errors import BaselineError, ConfigurationError, RayperfError
+from pytest_rayperf.interrupts import undisturbed
 from pytest_rayperf.measurement import Execution
 from pytest_rayperf.results import Variant
 from pytest_rayperf.work.counts import Work, WorkUncountable, work_from_json

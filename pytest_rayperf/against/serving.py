@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
@@ -11,6 +10,7 @@ import pytest
 
 from pytest_rayperf.against.wire import PROTOCOL, Channel, Message, SideLost, execution_to_json
 from pytest_rayperf.errors import RayperfError, ServedElsewhere
+from pytest_rayperf.interrupts import collect_garbage
 from pytest_rayperf.measurement import AfterRound, Executor, Pipeline, release, with_figures
 from pytest_rayperf.udfs.instrumenting import instrument
 from pytest_rayperf.work.counts import WorkUncountable, work_to_json
@@ -80,7 +80,7 @@ class Server:
             except Exception as error:  # noqa: BLE001 - told to the near side, whose test fails with it
                 release(error)
                 self._say("error", text=f"the pipeline raised {type(error).__name__}: {gist(error)}")
-            gc.collect()  # before the near side's round: an actor pool may live in a cycle of references
+            collect_garbage()  # before the near side's round: an actor pool may live in a cycle of references
         self._next = message
         raise ServedElsewhere
 

@@ -12,6 +12,7 @@ Raw rounds are kept, not summaries, and each accepted session apart. Format hist
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -115,6 +116,8 @@ def read_baseline(path: Path, shown: str) -> Baseline:
     Raises:
         BaselineError: it cannot be read, is truncated, has a newer schema, or a value of a wrong type.
     """
+    if path.exists() and not path.is_file():
+        raise BaselineError(f"{shown}: is no file; move it away")
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -135,7 +138,7 @@ def parse_baseline(text: str, shown: str) -> Baseline:
         BaselineError: it is truncated, has a newer schema, or a value of a wrong type.
     """
     try:
-        data = json.loads(text)
+        data = json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:  # JSONDecodeError; nested too deep
         raise BaselineError(f"{shown}: is not whole JSON ({error}); {_MEND}") from error
     reader = _Reader(shown, _MEND)
@@ -147,6 +150,15 @@ def parse_baseline(text: str, shown: str) -> Baseline:
             "upgrade pytest-rayperf"
         )
     return reader.baseline(top)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys stand in it once: of two, left by a merge, one would be lost without a word."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"{twice!r} stands in it twice")
+    return made
 
 
 class _Reader:

@@ -97,8 +97,16 @@ class BaselineStore:
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise BaselineError(f"--rayperf-baselines {self.shown(self.folder)}: is a file, not a folder")
+        own = self.folder / self.environment.id
+        if own.exists() and not own.is_dir():
+            raise BaselineError(f"{self.shown(own)}: is a file, not a folder of baselines; move it away")
         for path in sorted(self.folder.glob("*/*.json")):
-            read_baseline(path, self.shown(path))
+            baseline = read_baseline(path, self.shown(path))
+            if path.parent == own and baseline.environment.id != self.environment.id:
+                raise BaselineError(
+                    f"{self.shown(path)}: was measured on {baseline.environment.id!r}, by what is in it; "
+                    "move it to the folder of that name, or delete it and record it anew"
+                )
 
     def check_writable(self) -> None:
         """Make this environment's folder and a file in it, and remove the file.

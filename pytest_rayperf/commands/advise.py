@@ -115,8 +115,9 @@ def survey_cluster(subject: Subject) -> Situation:
     Raises:
         ConfigurationError: one of them cannot be used.
     """
-    from pytest_rayperf.cluster import close_cluster, open_cluster, undisturbed
+    from pytest_rayperf.cluster import close_cluster, open_cluster
     from pytest_rayperf.data.sources import open_source
+    from pytest_rayperf.interrupts import undisturbed
     from pytest_rayperf.models.classifier import open_classifier
 
     quick = PROFILES["quick"]

@@ -162,6 +162,12 @@ def _open_folder(source: str, root: Path, num_images: int | None, default_images
             f"--rayperf-data {source}: cannot list {error.filename}: {error.strerror}; make it readable"
         ) from error
     chosen = _deal(source, names, num_images, default_images)
+    for name in chosen:
+        if "?" in str(root / name):
+            raise ConfigurationError(
+                f"--rayperf-data {source}: {root / name}: what follows a question mark is no part of a path "
+                "to Ray Data, which would leave the image out; rename it"
+            )
     checked = check_images([root / name for name in chosen])
     return ImageSource(
         name=source,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -12,6 +11,7 @@ from types import ModuleType
 from pytest_rayperf.against.far import FarPipeline, FarSide, FarSideError
 from pytest_rayperf.errors import BaselineError
 from pytest_rayperf.harness.conclusions import Item, Side
+from pytest_rayperf.interrupts import collect_garbage
 from pytest_rayperf.judging.reference import Reference, ReferenceSession
 from pytest_rayperf.measurement import AfterRound, Execution, Executor, Pipeline, Samples
 from pytest_rayperf.results import Profile, Round, Variant
@@ -131,7 +131,7 @@ class BothSides:
     def run(self, pipeline: Pipeline, *, keep_outputs: bool, on_rows: Callable[[int], None]) -> Execution:
         """As the executor of that side does; the far side's outputs stay there."""
         if isinstance(pipeline, FarPipeline):
-            gc.collect()  # an actor pool of the last round may live in a cycle of references
+            collect_garbage()  # an actor pool of the last round may live in a cycle of references
             return pipeline.run(on_rows, keep_outputs=keep_outputs)
         return self._near.run(pipeline, keep_outputs=keep_outputs, on_rows=on_rows)
 

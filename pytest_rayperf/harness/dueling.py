@@ -10,9 +10,9 @@ from pytest_rayperf.harness.workbench import Workbench
 from pytest_rayperf.judging.duels import duel_verdict
 from pytest_rayperf.judging.policy import Policy
 from pytest_rayperf.measurement import AfterRound, Pipeline, Samples
-from pytest_rayperf.results import Benchmark, Duel, DuelResult, Result, Variant
+from pytest_rayperf.results import Benchmark, Duel, DuelResult, Result, Round, Variant
 from pytest_rayperf.work.counts import Work
-from pytest_rayperf.wrong import below_floor, outputs_wrong
+from pytest_rayperf.wrong import below_floor, outputs_wrong, unknown_signal
 
 VARIANTS: tuple[Variant, Variant] = ("antipattern", "fix")
 SIDES = {"antipattern": "the anti-pattern", "fix": "the fix"}
@@ -136,7 +136,9 @@ class Dueling:
         wrong = outputs_wrong(contest.difference, rounds, expected_rows)
         signal = None
         if variant == "fix":
-            wrong, signal = wrong or below_floor(duels), duels[0]
+            both: dict[str, list[Round]] = {v: contest.samples.rounds[v] for v in VARIANTS}
+            wrong = wrong or unknown_signal(duels[0].metric, both) or below_floor(duels)
+            signal = duels[0]
         side = self._beside.side(self._sides[variant])
         work: tuple[Work | None, str | None] = (None, None)
         # The anti-pattern is there to be bad: nobody mends it, and it has no work to keep.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NoReturn
@@ -51,7 +52,8 @@ class RayPerf:
         self._record = record
         self._bench = Workbench(item, record, executor, on_progress, on_rounds, far)
         self._shared = shared
-        self._used = False
+        self.used = False
+        """Whether the test has measured, or expected, anything."""
 
     def __call__(
         self,
@@ -71,7 +73,7 @@ class RayPerf:
                 starts new processes in each round.
             rounds: how many, within --rayperf-max-rounds; by default as many as the verdict needs.
         """
-        self._use_once()
+        self._use_once(pipeline=pipeline)
         if self._record.options.selftest:
             self._selftest(pipeline, expected_rows)
         policy = _with_rounds(self._record.policy(self._item.limits), rounds)
@@ -142,7 +144,8 @@ class RayPerf:
                 once, without a warm-up. Where that took so long that it looks like a regression, more rounds
                 are measured, which have had that one for a warm-up, and they must make it certain.
         """
-        self._use_once()
+        self._use_once(antipattern=antipattern, fix=fix)
+        _check_floors(floors or {})
         variant = self._item.variant
         if self._record.options.selftest:
             self._not_selftested("its anti-pattern is there to be slow", variant == "antipattern")
@@ -344,12 +347,27 @@ class RayPerf:
         self._not_selftested("what is expected of this pipeline is no speed")
         return Expectations(self._bench.execute_once, self._bench.conclusions.conclude)
 
-    def _use_once(self) -> None:
-        if self._used:
+    def _use_once(self, **pipelines: object) -> None:
+        """The fixture is used, with these pipelines, by what the caller gave them as."""
+        for name, pipeline in pipelines.items():
+            if not callable(pipeline):
+                raise UsageInTestError(
+                    f"rayperf: {name} is a {type(pipeline).__name__}, and must be a function that takes "
+                    "nothing and returns the lazy dataset, or the number of rows that it wrote"
+                )
+        if self.used:
             raise UsageInTestError(
                 "rayperf was used twice in one test: a benchmark is one test; split it, or parametrize it"
             )
-        self._used = True
+        self.used = True
+
+
+def _check_floors(floors: Mapping[str, float]) -> None:
+    for name, floor in floors.items():
+        if not isinstance(floor, int | float) or not 0 < floor < math.inf:
+            raise UsageInTestError(
+                f"rayperf.duel: floors={{{name!r}: {floor!r}}}: must be a factor above 0, such as 1.5"
+            )
 
 
 def _with_rounds(policy: Policy, rounds: int | None) -> Policy:

@@ -63,6 +63,10 @@ class RunRecord:
         self.selected = 1
         """How many performance tests this run has: they share `--rayperf-alpha`."""
         self.probe = probe
+        self._pending: list[tuple[Benchmark, Subject]] = []
+        """What is a baseline if its test ends well."""
+        self._settled = 0
+        """How many of the benchmarks are of tests that have ended."""
         self._clock = clock
         self._start = clock()
         self._started_at = _now()
@@ -104,20 +108,40 @@ class RunRecord:
             self.notes.append(text)
 
     def add(self, benchmark: Benchmark, subject: Subject) -> None:
-        """Record a benchmark, and its rounds as a baseline where that was asked for."""
+        """Record a benchmark. Where that was asked for, its rounds are a baseline once `accept` is called."""
         self.benchmarks.append(benchmark)
         verdict = benchmark.verdict
         broken = verdict.status == "invalid" and not _only_counters_changed(verdict)
         if self.options.update_baselines and benchmark.rounds and not broken:
             disturbed = next((r.disturbed for r in benchmark.rounds if r.disturbed), None)
             if disturbed is None:
-                self._accept(benchmark, subject)
+                self._pending.append((benchmark, subject))
             else:
                 self.warn(f"{benchmark.slug}: not a baseline, for its rounds were disturbed: {disturbed}")
 
     def add_unfinished(self, benchmark: Benchmark) -> None:
         """Record what was measured of a benchmark before it was interrupted or broke."""
         self.benchmarks.append(benchmark)
+
+    def accept(self) -> None:
+        """The test that measured what was added last has ended well.
+
+        Raises:
+            GateFailure: a verdict that the test has kept to itself fails it.
+            BaselineError: a baseline is broken, or cannot be written.
+        """
+        own, self._settled = self.benchmarks[self._settled :], len(self.benchmarks)
+        pending, self._pending = self._pending, []
+        for benchmark in own:
+            self.enforce(benchmark.verdict)
+        for benchmark, subject in pending:
+            self._accept(benchmark, subject)
+
+    def reject(self) -> None:
+        """That test has failed, by a verdict or an assertion of its own, or was ended: it is no baseline."""
+        pending, self._pending, self._settled = self._pending, [], len(self.benchmarks)
+        for benchmark, _ in pending:
+            self.warn(f"{benchmark.slug}: not a baseline, for its test did not pass")
 
     def _accept(self, benchmark: Benchmark, subject: Subject) -> None:
         session = Session(

@@ -31,6 +31,16 @@ def missed_target(rounds: Sequence[Round], policy: Policy) -> Verdict | None:
     return _too_slow(rounds, policy) or _too_late(rounds, policy)
 
 
+def unjudged_targets(rounds: Sequence[Round], policy: Policy) -> str | None:
+    """Which targets nothing is said of, and why; None if there are none."""
+    names = [n for n in ("min_throughput", "max_batch_latency_p95") if getattr(policy, n) is not None]
+    disturbed = next((r.disturbed for r in rounds if r.disturbed), None)
+    if not names or disturbed is None:
+        return None
+    were = "were" if len(names) > 1 else "was"
+    return f"{' and '.join(names)} {were} not judged, for rounds were disturbed: {disturbed}"
+
+
 def _not_timed(rounds: Sequence[Round], policy: Policy) -> Verdict | None:
     wanted = [
         name for name in ("max_batch_latency_p95", "max_error_rate") if getattr(policy, name) is not None

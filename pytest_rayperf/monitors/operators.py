@@ -61,6 +61,8 @@ class OperatorMonitor:
         self._looked: dict[int, float] = {}
         self.executions = 0
         """How many were heard to their end in the last block, failed ones too."""
+        self.progress: tuple[int, ...] = ()
+        """Of the execution that was looked at last: changes with each task that ends, and each block."""
 
     @property
     def available(self) -> bool:
@@ -80,7 +82,7 @@ class OperatorMonitor:
     def __enter__(self) -> OperatorMonitor:
         """Forget the last block, and listen."""
         global _listening
-        self._problem, self.executions = None, 0
+        self._problem, self.executions, self.progress = None, 0, ()
         self._operators, self._pools, self._looked = [], {}, {}
         _listening = self
         return self
@@ -110,6 +112,11 @@ class OperatorMonitor:
                     seen = self._pools.setdefault(operator, _Pool())
                     seen.most = max(seen.most, running)
                     seen.actor_seconds += running * (now - before if before is not None else 0.0)
+            self.progress = tuple(
+                int(getattr(getattr(operator, "metrics", None), name, 0))
+                for operator in executor._topology
+                for name in ("num_tasks_finished", "num_task_outputs_generated")
+            )
         except _UNKNOWN as error:
             self._fail(error)
 

@@ -48,12 +48,17 @@ def interval(ratio: Interval | None) -> dict[str, Any]:
 
 
 def operators_of(rounds: Sequence[Round]) -> list[dict[str, Any]]:
-    """Medians over the rounds of each operator's figures, in the first round's order."""
-    by_name: dict[str, list[Operator]] = {}
+    """Medians over the rounds of each operator's figures, in the first round's order.
+
+    Several of one name (two reads of a union) are several: the first of each round go together, and so on.
+    """
+    found: dict[tuple[str, int], list[Operator]] = {}
     for round_ in rounds:
+        seen: Counter[str] = Counter()
         for operator in round_.operators:
-            by_name.setdefault(operator.name, []).append(operator)
-    return [{"name": name, **_medians(operators)} for name, operators in by_name.items()]
+            found.setdefault((operator.name, seen[operator.name]), []).append(operator)
+            seen[operator.name] += 1
+    return [{"name": name, **_medians(operators)} for (name, _), operators in found.items()]
 
 
 def _medians(operators: Sequence[Operator]) -> Mapping[str, float | None]:

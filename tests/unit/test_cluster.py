@@ -127,6 +127,7 @@ class TestABrokenStart:
 
         ray = SimpleNamespace(is_initialized=lambda: False, init=init)
         monkeypatch.setitem(sys.modules, "ray", ray)
+        monkeypatch.setitem(sys.modules, "ray.job_config", SimpleNamespace(JobConfig=dict))
         monkeypatch.setattr(module, "_check_reachable", lambda address: None)
         monkeypatch.setattr(module, "_ready_to_attach", lambda address: address)
         yield found

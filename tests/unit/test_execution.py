@@ -22,7 +22,14 @@ def executor_on():
         made = Watch(monitors=[Monitor(problem)], **watch)
         warned = []
         tally = SimpleNamespace(discard=lambda: None, take_all=take)
-        cluster = SimpleNamespace(tally=tally, wait_until_idle=lambda: is_idle, starts=1)
+        cluster = SimpleNamespace(
+            tally=tally,
+            wait_until_idle=lambda: is_idle,
+            starts=1,
+            restore=lambda: None,
+            what_died=lambda: None,
+            cpu_seconds=lambda: None,
+        )
         clock = iter(range(100)).__next__
         return RayExecutor(cluster, lambda: made, warned.append, clock=clock), warned
 

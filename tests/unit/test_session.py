@@ -112,6 +112,7 @@ class TestAdd:
     def test_writes_nothing_unless_asked(self, record_with):
         record = record_with()
         record.add(make_benchmark(), SUBJECT)
+        record.accept()
         assert len(record.benchmarks) == 1
         assert self.sessions(record) is None
         assert record.accepted == []
@@ -121,6 +122,7 @@ class TestAdd:
         record = record_with(update_baselines=True)
         self.before(record)
         record.add(make_benchmark(Verdict(status, "")), SUBJECT)
+        record.accept()
         assert self.sessions(record) == ["old", "abc123"]
         assert record.accepted == ["baselines/cpu-2/model_loading-fix.json"]
 
@@ -129,18 +131,21 @@ class TestAdd:
         record = record_with(update_baselines=True)
         self.before(record)
         record.add(make_benchmark(Verdict(status, "")), SUBJECT)
+        record.accept()
         assert self.sessions(record) == ["abc123"]
 
     def test_accepted_rows_start_anew(self, record_with):
         record = record_with(update_baselines=True)
         self.before(record)
         record.add(make_benchmark(Verdict("invalid", ROWS_CHANGED, metric="rows", wrong=True)), SUBJECT)
+        record.accept()
         assert self.sessions(record) == ["abc123"]
 
     def test_incomparable_replaces(self, record_with):
         record = record_with(update_baselines=True)
         self.before(record, dataclasses.replace(SUBJECT, model="resnet50"))
         record.add(make_benchmark(Verdict("incomparable", "")), SUBJECT)
+        record.accept()
         assert self.sessions(record) == ["abc123"]
 
     @pytest.mark.parametrize(
@@ -164,6 +169,7 @@ class TestAdd:
         record = record_with(update_baselines=True)
         rounds = [make_round(), make_round(disturbed="others used 38 %")]
         record.add(make_benchmark(rounds=rounds), SUBJECT)
+        record.accept()
         assert (record.accepted, list(record.store.all())) == ([], [])
         assert record.notes == [
             "model_loading-fix: not a baseline, for its rounds were disturbed: others used 38 %"
@@ -178,6 +184,7 @@ class TestAdd:
     def test_the_session_says_where_it_comes_from(self, record_with):
         record = record_with(update_baselines=True)
         record.add(make_benchmark(), SUBJECT)
+        record.accept()
         (session,) = record.store.load("model_loading-fix").sessions
         assert (session.commit, session.software) == ("abc123", SOFTWARE)
         assert datetime.fromisoformat(session.recorded_at).utcoffset().total_seconds() == 0
@@ -186,6 +193,7 @@ class TestAdd:
     def test_the_session_says_how_fast_the_machine_was(self, record_with, probe):
         record = record_with(update_baselines=True)
         record.add(make_benchmark(probe=probe), SUBJECT)
+        record.accept()
         (session,) = record.store.load("model_loading-fix").sessions
         assert session.probe == probe
         assert record.store.reference("model_loading-fix", ID).sessions[0].probe == probe

@@ -1,0 +1,155 @@
+"""Ends a round that will not come to its end by itself.
+
+Ray Data tries a task whose worker died again for ever, and ends a pipeline in which nothing moves after half
+an hour, or never (`no_progress_guard.py` in 2.60). A driver whose cluster is gone is ended by Ray's core
+within a minute, with whatever it had measured; sometimes at once, and then nothing here can help.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from pytest_rayperf.errors import RoundStuckError
+
+_INTERVAL_S = 0.25
+_AGAIN_S = 5.0
+"""After which the main thread is interrupted once more: what it was in may have swallowed the first."""
+
+LEAST_PATIENCE_S = 60.0
+IDLE = 0.3
+"""Of a core: more than a driver uses that waits for its workers and looks at them, and they for work."""
+
+MOST_LOSSES = 10
+"""Workers that died while nothing moved: the next one will, too."""
+
+_LOOK_AT_LOSSES_S = 5.0
+
+
+class Vigil:
+    """What is known of a round that is going on: `symptom()` says why it is to be ended, if it is.
+
+    Args:
+        what_died: of the cluster's own processes; None while none has.
+        progress: anything that changes whenever a task ends or gives a block.
+        cpu_seconds: that workers and driver have used since they began; None where that is not known.
+        losses: how many workers have died that were not meant to.
+        patience_s: how long nothing may move while workers and driver are idle.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        what_died: Callable[[], str | None],
+        progress: Callable[[], object],
+        cpu_seconds: Callable[[], float | None],
+        losses: Callable[[], int],
+        patience_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._what_died = what_died
+        self._progress = progress
+        self._cpu_seconds = cpu_seconds
+        self._losses = losses
+        self._patience = patience_s
+        self._clock = clock
+        self._seen: object = None
+        self._since = self._looked = clock()
+        self._lost: int | None = None
+        """How many had died when nothing had moved for a while."""
+        self._half: tuple[float, float | None] | None = None
+        """When half of the patience was over, and what the workers had used by then."""
+
+    def symptom(self) -> str | None:
+        """Why the round is to be ended; None where it is not."""
+        if (died := self._what_died()) is not None:
+            return f"{died} in the middle of a round"
+        now, seen = self._clock(), self._progress()
+        if seen != self._seen:
+            self._seen, self._since, self._half = seen, now, None
+            self._looked, self._lost = now, None
+            return None
+        if now - self._looked >= _LOOK_AT_LOSSES_S:  # the control store is asked, so only while nothing moves
+            self._looked, all_lost = now, self._losses()
+            self._lost = all_lost if self._lost is None else self._lost
+            lost = all_lost - self._lost
+            if lost >= MOST_LOSSES:
+                return f"{lost} workers died one after another, and no task came to its end meanwhile"
+        return self._standstill(now)
+
+    def _standstill(self, now: float) -> str | None:
+        waited = now - self._since
+        if self._half is None:
+            if waited >= self._patience / 2:
+                self._half = now, self._cpu_seconds()
+            return None
+        if waited < self._patience:
+            return None
+        (half, before), used = self._half, self._cpu_seconds()
+        if before is None or used is None:
+            return None
+        if used - before >= IDLE * (now - half):
+            self._since, self._half = now, None  # they compute: it is only slow
+            return None
+        return (
+            f"nothing has moved for {waited:.0f} s: no task ended, and workers and driver were idle; a "
+            "pipeline that may wait for longer needs a larger --rayperf-max-time"
+        )
+
+
+class Watchdog:
+    """Looks on at a block of the main thread: `with Watchdog(vigil.symptom): ...`.
+
+    Args:
+        symptom: why it is to be ended, asked once a second in a thread of its own.
+
+    Raises:
+        RoundStuckError: there was a symptom; from what the block itself raised then, if anything.
+    """
+
+    def __init__(self, symptom: Callable[[], str | None], interval_s: float = _INTERVAL_S) -> None:
+        self._symptom = symptom
+        self._interval = interval_s
+        self._reason: str | None = None
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Watchdog:
+        """Begin to look on; in another thread than the main one nothing can be interrupted."""
+        if threading.current_thread() is threading.main_thread():
+            self._thread = threading.Thread(target=self._watch, name="rayperf-watchdog", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            with self._lock:
+                self._over.set()
+            if self._thread is not None:
+                self._thread.join()
+        except KeyboardInterrupt:
+            if self._reason is None:
+                raise  # the user's own
+        reason = self._reason
+        if reason is None and isinstance(error, Exception):
+            reason = self._symptom()  # Ray may see before us that its cluster is gone
+        if reason is not None:
+            raise RoundStuckError(reason) from (error if isinstance(error, Exception) else None)
+
+    def _watch(self) -> None:
+        while not self._over.wait(self._interval if self._reason is None else _AGAIN_S):
+            reason = self._reason or self._symptom()
+            if reason is None:
+                continue
+            with self._lock:
+                if self._over.is_set():
+                    return
+                self._reason = reason
+                # As Ctrl-C would, which Ray and Python's own waiting can be interrupted by.
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
