@@ -103,7 +103,7 @@ def ray_losses() -> ClusterLosses:
             if not row.is_alive and row.worker_type == common_pb2.WORKER and row.exit_type in lost
         }
         nodes = frozenset(node["NodeID"] for node in ray.nodes() if node["Alive"])
-    except (AttributeError, KeyError, ValueError, RuntimeError) as error:
+    except (AttributeError, KeyError, ValueError, RuntimeError, ray.exceptions.RaySystemError) as error:
         raise LossError(f"whether workers were lost is not known: {error!r}") from error
     return ClusterLosses(workers, nodes)
 

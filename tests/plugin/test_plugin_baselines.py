@@ -279,3 +279,71 @@ def test_a_baseline_without_its_test_is_said_after_a_whole_run(project, find_lin
     (project.path / "test_other.py").unlink()
     gone = [line for line in project.measure().stdout.lines if GONE in line]
     assert [line.split("/")[-1].split(";")[0] for line in gone] == ["it.old.json", "other.pipe.json"]
+
+
+FAILS_BY_ITSELF = """
+    def test_pipe(rayperf):
+        result = rayperf(lambda: {})
+        assert result.counters["rows"] == 63
+"""
+
+
+def test_what_fails_by_its_own_assertion_is_no_baseline(project, find_line):
+    project.tests(FAILS_BY_ITSELF)
+    result = project.measure("--rayperf-update-baselines")
+    result.assert_outcomes(failed=1)
+    assert project.baselines() == []
+    find_line(result.stdout.str(), "^it.pipe: not a baseline, for its test did not pass$")
+
+
+def test_nor_does_it_take_the_others_along(project):
+    project.tests(
+        FAILS_BY_ITSELF
+        + """
+    def test_other(rayperf):
+        rayperf(lambda: {})
+    """
+    )
+    project.measure("--rayperf-update-baselines").assert_outcomes(failed=1, passed=1)
+    assert [path.name for path in project.baselines()] == ["it.other.json"]
+
+
+def test_a_failure_that_the_test_keeps_to_itself_is_one(project, find_line):
+    project.tests("""
+        def test_pipe(rayperf):
+            try:
+                rayperf(lambda: {"raises": "broken"})
+            except ValueError:
+                pass
+    """)
+    result = project.measure()
+    result.assert_outcomes(failed=1)
+    find_line(result.stdout.str(), "^invalid: the pipeline raised ValueError: broken$")
+
+
+def test_a_file_in_place_of_the_environments_folder(project):
+    project.tests()
+    project.record()
+    folder = project.baseline().parent
+    project.baseline().unlink()
+    folder.rmdir()
+    folder.write_text("")
+    assert project.refused().endswith("is a file, not a folder of baselines; move it away")
+
+
+def test_a_file_of_another_machine_in_this_ones_folder(project):
+    project.tests()
+    project.record()
+    text = project.baseline().read_text()
+    found = json.loads(text)["environment"]["id"]
+    project.baseline().write_text(text.replace(f'"id": "{found}"', '"id": "elsewhere"'))
+    error = project.refused()
+    assert "was measured on 'elsewhere', by what is in it; move it to the folder of that name" in error
+
+
+def test_sessions_that_a_merge_left_twice(project):
+    project.tests()
+    project.record()
+    text = project.baseline().read_text()
+    project.baseline().write_text(text.replace('"schema_version"', '"sessions": [], "schema_version"', 1))
+    assert "is not whole JSON ('sessions' stands in it twice)" in project.refused()

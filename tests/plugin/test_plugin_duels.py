@@ -325,9 +325,55 @@ def test_a_failing_test_body_is_a_failure_and_its_rounds_are_reported(project):
     assert report["benchmarks"][0]["verdict"]["status"] == "no-baseline"
 
 
-def test_an_unused_fixture_measures_nothing_and_warns_of_nothing(project):
+def test_an_unused_fixture_is_warned_of(project, find_line):
+    """A call that was forgotten would never be gated; what turns warnings into errors fails it."""
     project.tests("def test_pipe(rayperf): pass")
+    project.ini("    default::pytest_rayperf.errors.RayperfWarning")
     result = project.measure()
-    assert result.ret == 0
-    result.assert_outcomes(passed=1, warnings=0)
+    result.assert_outcomes(passed=1, warnings=1)
+    find_line(
+        result.stdout.str(), "RayperfWarning: test_it.py::test_pipe measured nothing: it did not call its"
+    )
+    assert project.rounds == 0
+
+
+@pytest.mark.parametrize("floor", ["float('nan')", "float('inf')", "-1", "0", "'2'"])
+def test_a_floor_that_is_no_factor_is_refused_at_once(project, floor):
+    project.tests(f"""
+        def test_pipe(rayperf):
+            rayperf.duel(antipattern=lambda: {{}}, fix=lambda: {{}}, floors={{"throughput": {floor}}})
+    """)
+    result = project.measure()
+    result.assert_outcomes(failed=1)
+    assert "must be a factor above 0, such as 1.5" in result.stdout.str()
+    assert project.rounds == 0
+
+
+def test_a_signal_that_is_no_metric_fails(project, find_line):
+    project.tests("""
+        def test_pipe(rayperf):
+            rayperf.duel(antipattern=lambda: {}, fix=lambda: {}, metric="throughputt")
+    """)
+    result = project.measure()
+    result.assert_outcomes(failed=1)
+    find_line(
+        result.stdout.str(),
+        "^fix: invalid: metric='throughputt' is no metric, and no variant has counted it; metrics: cpu_sec",
+    )
+
+
+def test_a_signal_that_this_machine_lacks_does_not(project):
+    project.tests("""
+        def test_pipe(rayperf):
+            rayperf.duel(antipattern=lambda: {}, fix=lambda: {}, metric="gpu_utilization_mean")
+    """)
+    project.measure().assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("call", ["rayperf({})", "rayperf.duel(antipattern=lambda: {}, fix={})"])
+def test_what_is_no_function_is_refused_at_once(project, call):
+    project.tests(f"def test_pipe(rayperf): {call}")
+    result = project.measure()
+    result.assert_outcomes(failed=1)
+    assert " is a dict, and must be a function that takes nothing" in result.stdout.str()
     assert project.rounds == 0

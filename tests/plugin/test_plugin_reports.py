@@ -315,3 +315,31 @@ class TestProfile:
         project.tests()
         assert project.measure().ret == 0
         assert [p.name for p in (project.path / "rayperf-profiles").iterdir()] == ["it.pipe-Classify.html"]
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_runs(project):
+    """/proc is a folder that is there, for root too, and takes no file."""
+    project.tests()
+    for option in ("json", "markdown", "html"):
+        error = project.refused(f"--rayperf-{option}=/proc/report")
+        assert error.startswith(f"--rayperf-{option} /proc/report: cannot be written (")
+
+
+def test_what_has_ended_is_in_the_file_before_the_next_test(project):
+    """Ray's core ends a process whose cluster has died."""
+    path = project.path / "run.json"
+    project.tests(f"""
+        import json
+        from pathlib import Path
+
+        def test_first(rayperf):
+            rayperf(lambda: {{}})
+
+        def test_second(rayperf):
+            (first,) = json.loads(Path({str(path)!r}).read_text())["benchmarks"]
+            assert first["id"] == "test_it.py::test_first"
+            rayperf(lambda: {{}})
+    """)
+    result, report = project.report()
+    result.assert_outcomes(passed=2)
+    assert len(report["benchmarks"]) == 2

@@ -236,3 +236,17 @@ def test_markers_and_fixtures_are_described(project, find_line):
 def test_strict_markers_know_the_mark(project):
     project.tests(MIXED)
     project.run("--strict-markers", "--strict-config").assert_outcomes(passed=1, skipped=2)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--collect-only",), ("--rayperf", "--collect-only")])
+def test_a_mark_that_is_wrong_is_found_whenever_tests_are_collected(project, arguments):
+    project.tests("""
+        import pytest
+
+        @pytest.mark.rayperf(min_troughput=1)
+        def test_pipe(rayperf): pass
+    """)
+    error = project.usage_error(project.run(*arguments))
+    assert error.startswith(
+        "test_it.py::test_pipe: @pytest.mark.rayperf does not know 'min_troughput'; it knows"
+    )

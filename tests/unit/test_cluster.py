@@ -208,3 +208,35 @@ def sleeper():
             yield process
         finally:
             process.kill()
+
+
+class TestAddedToPath:
+    def test_what_pytest_has_added_in_its_order(self, tmp_path):
+        tests, source = tmp_path / "tests", tmp_path / "src"
+        for folder in (tests, source):
+            folder.mkdir()
+        path = [str(tests), *sys.path[-1:], str(source), str(tests)]
+        found = module.added_to_path(path)
+        assert [one for one in found if one.startswith(str(tmp_path))] == [str(tests), str(source)]
+
+    def test_nothing_of_the_interpreters_own(self):
+        code = "import sys; print(*filter(None, sys.path), sep=chr(10))"
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True
+        )
+        assert module.added_to_path(done.stdout.splitlines()) == []
+
+    def test_nor_what_is_no_folder(self, tmp_path):
+        assert module.added_to_path(["", str(tmp_path / "python.zip")]) == []
+
+
+class TestDied:
+    def test_who_ended_is_named(self):
+        with sleeper() as process:
+            cluster = SimpleNamespace(vital={psutil.Process(process.pid): "raylet"})
+            assert module.Cluster.what_died(cluster) is None
+            process.kill()  # a zombie, until it is waited for
+            while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.01)
+            assert module.Cluster.what_died(cluster) == "the cluster's raylet ended"
+        assert module.Cluster.what_died(cluster) == "the cluster's raylet ended"

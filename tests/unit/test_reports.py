@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from pytest_rayperf.judging.policy import Policy
 from pytest_rayperf.metrics import METRICS
 from pytest_rayperf.reports import json as json_report
+from pytest_rayperf.reports.figures import operators_of
 from pytest_rayperf.results import (
     STATUSES,
     Attribution,
@@ -366,3 +367,13 @@ class TestJsonMissing:
 def test_golden():
     made = make_benchmark(REGRESSED, make_rounds(n=1, memory=7), duel=DUEL)
     golden.check("report.json", rendered(make_run([made], [DUEL])))
+
+
+def test_operators_of_one_name_are_several():
+    """Two reads of a union; an average of both would be none of them."""
+    small, large = (Operator("ReadRange", rows=rows, tasks=4) for rows in (100, 200))
+    rounds = [make_round(operators=[large, small]), make_round(operators=[large, small])]
+    assert [(o["name"], o["rows"], o["tasks"]) for o in operators_of(rounds)] == [
+        ("ReadRange", 200, 4),
+        ("ReadRange", 100, 4),
+    ]

@@ -165,6 +165,24 @@ class TestAdd:
         assert record.accepted == []
         assert record.benchmarks == [broken]
 
+    def test_only_what_its_test_accepts(self, record_with):
+        record = record_with(update_baselines=True)
+        record.add(make_benchmark(), SUBJECT)
+        assert record.accepted == []
+        record.reject()
+        record.accept()  # the next test's
+        assert (record.accepted, self.sessions(record)) == ([], None)
+        assert record.notes == ["model_loading-fix: not a baseline, for its test did not pass"]
+
+    def test_a_failing_verdict_that_nobody_raised(self, record_with):
+        record = record_with()
+        record.add(make_benchmark(), SUBJECT)
+        record.accept()
+        record.add_unfinished(make_benchmark(Verdict("invalid", "invalid: broke")))
+        with pytest.raises(GateFailure, match="invalid: broke"):
+            record.accept()
+        record.accept()  # it was that test's, and is not the next one's
+
     def test_disturbed_rounds_are_no_baseline(self, record_with):
         record = record_with(update_baselines=True)
         rounds = [make_round(), make_round(disturbed="others used 38 %")]

@@ -380,3 +380,10 @@ def test_order_does_not_depend_on_the_directory(folder, monkeypatch):
     theirs = open_source(str(folder), None, 9)
     assert theirs == ours
     assert not any(first == second for first, second in pairwise(theirs.paths))
+
+
+def test_a_question_mark_in_a_name_is_refused(tmp_path):
+    """Ray Data, and the pyarrow below it, would take "?b.jpg" for the query of a URL."""
+    save(tmp_path / "images" / "a?b.jpg")
+    with pytest.raises(ConfigurationError, match=r"a\?b.jpg: what follows a question mark .*; rename it"):
+        open_source(str(tmp_path / "images"), None, 1)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_rayperf.judging.policy import Policy
-from pytest_rayperf.judging.targets import missed_target
+from pytest_rayperf.judging.targets import missed_target, unjudged_targets
 from pytest_rayperf.results import Call
 from pytest_rayperf.verdict import judge
 
@@ -108,3 +108,32 @@ def test_a_target_holds_with_and_without_a_baseline():
     policy = Policy(max_batch_latency_p95=0.5)
     for reference in (None, make_reference([make_round()] * 3)):
         assert judge(slow, SUBJECT, reference, policy).metric == "batch_latency_p95"
+
+
+class TestNotJudged:
+    POLICY = Policy(max_batch_latency_p95=0.5, min_throughput=1e6)
+
+    def test_what_was_disturbed_is_said(self):
+        disturbed = rounds(0.1) + rounds(0.9, disturbed="others used 38 %")
+        assert unjudged_targets(disturbed, self.POLICY) == (
+            "min_throughput and max_batch_latency_p95 were not judged, for rounds were disturbed: "
+            "others used 38 %"
+        )
+
+    def test_what_was_judged_is_not(self):
+        assert unjudged_targets(rounds(0.9), self.POLICY) is None
+        assert unjudged_targets(rounds(0.9, disturbed="others used 38 %"), Policy(max_error_rate=0.1)) is None
+
+    @pytest.mark.parametrize("reference", [None, make_reference()])
+    def test_the_verdict_says_so(self, reference):
+        disturbed = rounds(0.9, disturbed="others used 38 %")
+        verdict = judge(disturbed, SUBJECT, reference, Policy(min_throughput=1e6))
+        assert verdict.status == ("no-baseline" if reference is None else "inconclusive")
+        assert verdict.reason.endswith(
+            "; min_throughput was not judged, for rounds were disturbed: others used 38 %"
+        )
+
+    def test_not_where_it_fails_anyway(self):
+        broken = rounds(0.1, failed=1, disturbed="others used 38 %")
+        verdict = judge(broken, SUBJECT, None, Policy(min_throughput=1e6, max_error_rate=0.0))
+        assert "not judged" not in verdict.reason

@@ -27,7 +27,7 @@ class Round:
         )
 
     def after(self, seconds, cpu=0.0, moves=False, loses=0):
-        """What is said by then, looking once a second; by the second `cpu` is used, and `loses` workers die."""
+        """What is said by then, looking once a second; in each `cpu` is used, and `loses` workers die."""
         for _ in range(seconds):
             self.now += 1
             if self.cpu is not None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
-from pytest_rayperf.wholefile import write_whole
+from pytest_rayperf.wholefile import unwritable, write_whole
 
 
 @pytest.fixture
@@ -47,3 +48,22 @@ def test_of_a_link_the_file_that_it_leads_to(tmp_path):
     link.symlink_to(path)
     write_whole(link, "new")
     assert (mode(path), path.read_text("utf-8")) == (0o600, "new")
+
+
+class TestUnwritable:
+    def test_a_place_that_can_be_written(self, tmp_path):
+        old = tmp_path / "old.json"
+        old.write_text("old")
+        assert unwritable(old) is None
+        assert unwritable(tmp_path / "new.json") is None
+        assert [path.name for path in tmp_path.iterdir()] == ["old.json"]
+        assert old.read_text() == "old"
+
+    def test_a_folder_that_takes_no_file(self):
+        assert unwritable(Path("/proc/report.json"))
+
+    def test_a_folder_that_is_not_there(self, tmp_path):
+        assert unwritable(tmp_path / "none" / "report.json") == "No such file or directory"
+
+    def test_what_is_no_file(self):
+        assert unwritable(Path("/dev/null")) is None
