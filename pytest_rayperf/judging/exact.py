@@ -45,13 +45,13 @@ def judge_work(work: Work | None, reference: Reference) -> Verdict | None:
         return None
     status: Status = "regressed" if worse else "improved"
     ending = reference.mend if worse else reference.stale
-    lines = [f"{status}: {change.explanation} (exact), {reference.source}{ending}" for change in told]
+    lines = [f"{status}: {change.explanation} (exact); {reference.source}{ending}" for change in told]
     first = told[0]
     return Verdict(status, "\n".join(lines), metric=first.counter, ratio=first.ratio, threshold=1.0)
 
 
 def _counter_change(name: str, old: int, new: int, reference: Reference) -> str:
-    return f"{name} {old} -> {new} a round (exact), {reference.source}"
+    return f"{name} {old} -> {new} a round (exact); {reference.source}"
 
 
 def _changed_counters(rounds: Sequence[Round], reference: Reference) -> list[tuple[str, int, int]]:

@@ -55,7 +55,7 @@ def test_each_side_runs_its_own_code_and_nothing_of_the_far_one_stays(pytester: 
     options = ["--rayperf", "--rayperf-against=HEAD", "--rayperf-json=run.json", "-p", "no:cacheprovider"]
     result = pytester.runpytest_subprocess(*options, timeout=240)
     assert result.ret == 1, result.stdout.str()
-    result.stdout.fnmatch_lines(["regressed: lookups 4 -> 12 a round (exact), HEAD (*), measured beside it"])
+    result.stdout.fnmatch_lines(["regressed: lookups 4 -> 12 a round (exact); HEAD (*), measured beside it"])
     (benchmark,) = json.loads((pytester.path / "run.json").read_text())["benchmarks"]
     assert len(benchmark["rounds"]["throughput"]) == len(benchmark["then"]["rounds"]["throughput"]) == 3
     assert all(benchmark["then"]["rounds"]["worker_cpu_seconds"]), "measured there as here"

@@ -166,7 +166,7 @@ def test_a_model_load_per_batch_is_a_regression_on_the_first_run(pytester: pytes
     pytester.makepyfile(source.format(model="self.classifier.load()"))
     result = run(pytester, *small)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*regressed: model_loads 1 -> 3 a round (exact), baseline baselines/*"])
+    result.stdout.fnmatch_lines(["*regressed: model_loads 1 -> 3 a round (exact); baseline baselines/*"])
 
 
 def test_the_fixed_pipeline_classifies_imagenette(pytester: pytest.Pytester, shared_data: Path) -> None:

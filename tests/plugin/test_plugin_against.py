@@ -141,7 +141,7 @@ class TestVerdicts:
         assert result.ret == 1
         line = find_line(result.stdout.str(), "^regressed: ")
         assert line == (
-            f"regressed: model_loads 1 -> 8 a round (exact), HEAD ({hash_[:12]}), measured beside it"
+            f"regressed: model_loads 1 -> 8 a round (exact); HEAD ({hash_[:12]}), measured beside it"
         )
 
     def test_rows_that_are_gone(self, project, commit):
@@ -196,7 +196,7 @@ class TestVerdicts:
         )
         result = project.measure(f"--rayperf-against-env={wheel}")
         assert result.ret == 1, result.stdout.str()
-        result.stdout.fnmatch_lines([f"*model_loads 1 -> 2 a round (exact), this tree with {wheel}, *"])
+        result.stdout.fnmatch_lines([f"*model_loads 1 -> 2 a round (exact); this tree with {wheel}, *"])
 
 
 class TestContests:

@@ -81,13 +81,13 @@ def test_life_of_a_baseline(project, images, find_line):
     project.script(cpu=SLOWER, counters={"model_loads": 4})
     result = project.measure("--rayperf-gate", *data)
     assert result.ret == 1
-    find_line(result.stdout.str(), rf"^regressed: model_loads 1 -> 4 a round \(exact\), baseline {shown};")
+    find_line(result.stdout.str(), rf"^regressed: model_loads 1 -> 4 a round \(exact\); baseline {shown};")
 
     # Rows are missing: wrong, whoever asks.
     project.script(cpu=SLOWER, rows=63)
     result = project.measure(*data)
     assert result.ret == 1
-    find_line(result.stdout.str(), r"^invalid: rows 64 -> 63 a round \(exact\), baseline")
+    find_line(result.stdout.str(), r"^invalid: rows 64 -> 63 a round \(exact\); baseline")
     assert project.sessions() == 3
 
 
@@ -189,7 +189,7 @@ def test_counters_carry_over_from_another_environment(project, find_line):
     project.script(counters={"model_loads": 2})
     result = project.measure()
     assert result.ret == 1
-    find_line(result.stdout.str(), r"^regressed: model_loads 1 -> 2 a round \(exact\), baseline baselines/")
+    find_line(result.stdout.str(), r"^regressed: model_loads 1 -> 2 a round \(exact\); baseline baselines/")
 
 
 def test_min_throughput_of_a_mark_needs_no_baseline(project):

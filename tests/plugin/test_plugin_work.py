@@ -37,7 +37,7 @@ def test_more_work_is_a_regression_on_the_first_run(project, counted):
     assert (benchmark["verdict"]["status"], benchmark["verdict"]["metric"]) == ("regressed", "python_calls")
     assert benchmark["verdict"]["ratio"] == 2
     reason = benchmark["verdict"]["reason"]
-    assert reason.startswith("regressed: MapBatches(Classify): Python calls a row 2.00x (10 -> 20) (exact), ")
+    assert reason.startswith("regressed: MapBatches(Classify): Python calls a row 2.00x (10 -> 20) (exact); ")
     assert reason.endswith("pipe.json; accept with --rayperf-update-baselines")
     assert passes(project)[1:] == ["kept", "anew"]
 

@@ -117,7 +117,7 @@ IMPROVED = Verdict(
 )
 COUNTED = Verdict(
     "regressed",
-    f"regressed: model_loads 1 -> 2 a round (exact), baseline {FILE}; accept with --rayperf-update-baselines",
+    f"regressed: model_loads 1 -> 2 a round (exact); baseline {FILE}; accept with --rayperf-update-baselines",
     metric="model_loads",
     ratio=2.0,
     threshold=1.0,

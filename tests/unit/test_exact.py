@@ -82,13 +82,13 @@ class TestWork:
         assert (verdict.status, verdict.metric) == ("regressed", "flops")
         assert (verdict.ratio, verdict.threshold, verdict.wrong) == (2.0, 1.0, False)
         assert verdict.reason.startswith("regressed: Map: FLOPs a row 2.00x (8 -> 16) (exact)")
-        assert verdict.reason.endswith(f" (exact), baseline {FILE}; {ACCEPT}")
+        assert verdict.reason.endswith(f" (exact); baseline {FILE}; {ACCEPT}")
 
     def test_less_of_it_improved_and_asks_for_an_update(self):
         verdict = judge_work(work(flops=4), reference(work()))
         assert (verdict.status, verdict.metric, verdict.ratio) == ("improved", "flops", 0.5)
         assert verdict.reason.startswith("improved: Map: FLOPs a row 0.50x (8 -> 4) (exact)")
-        assert verdict.reason.endswith(f" (exact), baseline {FILE}; {STALE}")
+        assert verdict.reason.endswith(f" (exact); baseline {FILE}; {STALE}")
 
     def test_each_counter_that_grew_is_a_line(self):
         verdict = judge_work(work(flops=16, python_calls=80), reference(work()))
