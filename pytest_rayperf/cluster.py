@@ -99,7 +99,7 @@ class Cluster:
             self._start_anew(None)
 
     def restore(self) -> str | None:
-        """Start it anew where a test, or a fixture of its own, has ended Ray; say so in that case.
+        """Go on where Ray was ended in this process: start it anew, or attach anew; and say so.
 
         Raises:
             ClusterLostError: there is nothing to go on with.
@@ -110,24 +110,27 @@ class Cluster:
             if str(ray.get_runtime_context().gcs_address) == self.address:
                 return None
             raise ClusterLostError(
-                "a test, or a fixture, has ended the cluster with ray.shutdown() and started one of its own "
-                "with ray.init(): leave both out; the fixture ray_cluster has started Ray already"
+                "Ray was ended in this process, and a test or a fixture has started a cluster of its own: "
+                "leave ray.init() and ray.shutdown() to the fixture ray_cluster, and use Ray after it"
             )
-        if not self.started_here:
-            raise ClusterLostError(f"this process is not attached any more to the cluster at {self.address}")
-        self._start_anew(None)
-        return (
-            "Ray was ended in the middle of the run (ray.shutdown() in a test or fixture?), and started anew"
-        )
+        was_left, self.left = self.left, False
+        try:
+            self._start_anew(None)
+        except ConfigurationError as error:
+            raise ClusterLostError(f"the cluster that the run began with is gone: {error}") from error
+        how = "started" if self.started_here else "attached to"
+        if was_left:
+            return f"Ray was {how} anew after a round that was ended: what tests had put into it is gone"
+        return f"Ray was ended in the middle of the run (by a ray.shutdown() in a test?), and {how} anew"
 
     def end(self) -> None:
-        """Leave a cluster on which a round does not end, or that has lost its raylet; `restore` starts anew.
+        """Leave a cluster on which a round does not end, or that has lost its raylet.
 
         One that was attached to is left, too: Ray ends a process whose cluster is gone.
         """
         self.left = True
         with undisturbed():
-            close_cluster(self)
+            close_cluster(self, asks=False)
 
     def what_died(self) -> str | None:
         """Which of the processes that hold it up has ended; None while all of them are there."""
@@ -140,19 +143,23 @@ class Cluster:
 
     def cpu_seconds(self) -> float | None:
         """What the workers that are there and this process have used; None where some are elsewhere."""
-        if self.nodes != len(self.raylet_pids):
+        import ray
+
+        # One that scales has other nodes now than when it was attached to.
+        if sum(1 for node in ray.nodes() if node["Alive"]) != len(self.raylet_pids):
             return None
         raylets = [process for process, what in self.vital.items() if what == "raylet"]
-        total = 0.0
-        for process in (psutil.Process(), *_with_descendants(raylets)):
+        total = sum(psutil.Process().cpu_times()[:2])
+        for process in _with_descendants(raylets):
             with suppress(psutil.Error):  # it ended just now
-                total += sum(process.cpu_times()[:2])
+                total += sum(process.cpu_times()[:4])  # with what it had started, and has ended
         return total
 
     def _start_anew(self, object_store_memory: int | None) -> None:
         close_cluster(self)
         starts = self.starts + 1
-        vars(self).update(vars(open_cluster(None, object_store_memory)), starts=starts)
+        address = None if self.started_here else self.address
+        vars(self).update(vars(open_cluster(address, object_store_memory)), starts=starts)
 
 
 def open_cluster(address: str | None, object_store_memory: int | None = None) -> Cluster:
@@ -252,17 +259,21 @@ def _vital(raylets: Iterable[int], started: Iterable[psutil.Process]) -> dict[ps
     return found
 
 
-def close_cluster(cluster: Cluster) -> None:
+def close_cluster(cluster: Cluster, *, asks: bool = True) -> None:
     """Shut down what was started here; detach from what was not.
 
     Processes of the cluster that outlive Ray's own shutdown by 10 s are killed: none of ours is left.
+
+    Args:
+        cluster: the one that this process is connected to.
+        asks: False for one that may not answer.
     """
     import ray
 
     if not ray.is_initialized():
         return  # interrupted while it was started anew
     ours = _with_descendants(cluster.processes)
-    cluster.tally.close(cluster_ends=cluster.started_here)
+    cluster.tally.close(cluster_ends=cluster.started_here or not asks)
     ray.shutdown()
     _, alive = psutil.wait_procs(ours, timeout=_GRACE_S)
     for process in alive:

@@ -11,7 +11,7 @@ the references of the blocks that it gives (what `write` and `materialize` do to
 - each call of a UDF of `map_batches` is timed in its worker, and written to a file: some 20 microseconds
   (benchmarks/instrumenting.py);
 - `on_rows` is called with a block's row count, and writes to the terminal at most once a second;
-- a thread of this process asks once a second whether the round is stuck;
+- a thread of this process asks four times a second whether the round is stuck;
 - `pytest_rayperf.count`, where a UDF calls it (a checkpoint's `load` does), writes a line to a file:
   microseconds.
 """
@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
 from types import ModuleType
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_rayperf.cluster import Cluster
-from pytest_rayperf.errors import PipelineError, RoundStuckError
+from pytest_rayperf.errors import ClusterLostError, PipelineError, RoundStuckError
 from pytest_rayperf.interrupts import collect_garbage
 from pytest_rayperf.latency import calls_of
 from pytest_rayperf.measurement import Execution, Outputs, Pipeline, Spoiled, release
@@ -43,6 +43,7 @@ from pytest_rayperf.metrics import (
     SAMPLER_CPU,
     STARTUP,
     STEADY_THROUGHPUT,
+    UDF_CALLS,
     WORKER_CPU,
     WORKERS_MEMORY,
 )
@@ -54,15 +55,12 @@ from pytest_rayperf.udfs.batches import faulty_batches, instrumented_batches
 from pytest_rayperf.udfs.faults import Fault
 from pytest_rayperf.udfs.instrumenting import CALL
 from pytest_rayperf.watch import Watch
-from pytest_rayperf.watchdog import Vigil, Watchdog
+from pytest_rayperf.watchdog import MOST_LOSSES, Vigil, Watchdog
 from pytest_rayperf.work.counts import Work, WorkUncountable
 
 if TYPE_CHECKING:
     from pytest_rayperf.models.classifier import Classifier
     from pytest_rayperf.work.single_pass import KeptProcess
-
-UDF_CALLS = "udf_calls"
-"""The counter of the calls of all UDFs that are timed."""
 
 _REPORTED_AS = {"cpu_seconds": WORKER_CPU.name, "total_peak_memory": WORKERS_MEMORY.name}
 """What a monitor calls a figure, where a round calls it otherwise."""
@@ -116,6 +114,16 @@ class RayExecutor:
             Exception: whatever the pipeline or Ray raised.
         """
         self._restore()
+        try:
+            return self._execute(pipeline, keep_outputs=keep_outputs, on_rows=on_rows)
+        except RoundStuckError:
+            with suppress(ClusterLostError):  # then the next round says so
+                self._restore()  # now: the next test may use Ray before it measures
+            raise
+
+    def _execute(
+        self, pipeline: Pipeline, *, keep_outputs: bool, on_rows: Callable[[int], None]
+    ) -> Execution:
         # The last round's garbage is not this round's work; and until Ray 2.5x an actor pool lives as long as
         # its dataset, which is in a reference cycle: its CPUs come back with the collection.
         collect_garbage()
@@ -135,22 +143,27 @@ class RayExecutor:
             for monitor in self._watch.all():
                 sampling.enter_context(monitor)
             start = self._clock()
-            with self._watched(lambda: (operators.progress, rows)):
-                with instrumented_batches():
-                    result = pipeline()
-                if _is_count(result):
-                    rows = _rows_written(result)
-                else:
-                    for bundle in _bundles(result):
-                        rows += bundle.num_rows()
-                        if startup is None:
-                            startup, first_rows = self._clock() - start, rows
-                        else:
-                            later += 1
-                        if keep_outputs:
-                            references.extend(bundle.block_refs)
-                        on_rows(rows)
-                wall = self._clock() - start
+            try:
+                with Watchdog(self._vigil(lambda: (operators.progress, rows)).symptom):
+                    with instrumented_batches():
+                        result = pipeline()
+                    if _is_count(result):
+                        rows = _rows_written(result)
+                    else:
+                        for bundle in _bundles(result):
+                            rows += bundle.num_rows()
+                            if startup is None:
+                                startup, first_rows = self._clock() - start, rows
+                            else:
+                                later += 1
+                            if keep_outputs:
+                                references.extend(bundle.block_refs)
+                            on_rows(rows)
+                    wall = self._clock() - start
+            except RoundStuckError as error:
+                release(error)
+                self._cluster.end()
+                raise
         spoiled = self._spoiled()
         try:
             taken = self._cluster.tally.take_all()
@@ -230,23 +243,16 @@ class RayExecutor:
         if said is not None:
             self._warn(said)
 
-    @contextmanager
-    def _watched(self, progress: Callable[[], object]) -> Iterator[None]:
-        """Ends the round within if it will not come to its end, and the cluster with it."""
-        vigil = Vigil(
+    def _vigil(self, progress: Callable[[], object]) -> Vigil:
+        return Vigil(
             self._cluster.what_died,
             progress,
             self._cluster.cpu_seconds,
-            _count_losses,
+            # Of a cluster that was attached to, others' workers may be meant.
+            _count_losses if self._cluster.started_here else lambda: 0,
             self._patience,
+            max(MOST_LOSSES, 2 * self._cluster.num_cpus),
         )
-        try:
-            with Watchdog(vigil.symptom):
-                yield
-        except RoundStuckError as error:
-            release(error)
-            self._cluster.end()
-            raise
 
     def _operators(self, monitor: OperatorMonitor, result: Any) -> tuple[Operator, ...]:
         if monitor.problem is not None:

@@ -46,6 +46,9 @@ GPU_THROTTLED = Metric("gpu_throttled", "share of the time", "lower")
 ENERGY = Metric("joules_per_row", "J", "lower")
 EFFICIENCY = Metric("rows_per_second_per_watt", "rows/s/W", "higher")
 
+UDF_CALLS = "udf_calls"
+"""The counter of the calls of all UDFs that are timed. Blocks, and so the CPUs, have a part in it."""
+
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
         metric.name: metric

@@ -119,7 +119,7 @@ def _prepare(resources: Resources, items: Sequence[pytest.Item]) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Check the marks. Skip the performance tests without --rayperf; with it, drop all others."""
     try:
-        for item in items:
+        for item in () if hasattr(config, "workerinput") else items:  # a worker of xdist cannot say it
             limits_of(item)
     except ConfigurationError as error:
         raise pytest.UsageError(str(error)) from None
@@ -149,15 +149,24 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Accept or reject what a performance test has measured, by how it ends."""
+    """A performance test passes only if what it has measured does."""
+    with _errors_as_pytests():
+        result = yield
+        item.config.stash[resources_key].check_outcome(item)
+        return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Once its fixtures have ended well too, it may become a baseline."""
     resources = item.config.stash[resources_key]
     with _errors_as_pytests():
         try:
             result = yield
         except BaseException:
-            resources.reject()
+            resources.settle(item, torn_down=False)
             raise
-        resources.accept(item)
+        resources.settle(item, torn_down=True)
         return result
 
 

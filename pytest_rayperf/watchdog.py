@@ -11,7 +11,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
+from types import FrameType, TracebackType
+from typing import Any
 
 from pytest_rayperf.errors import RoundStuckError
 
@@ -19,12 +20,15 @@ _INTERVAL_S = 0.25
 _AGAIN_S = 5.0
 """After which the main thread is interrupted once more: what it was in may have swallowed the first."""
 
+_GAP_S = 5.0
+"""Between two looks: the machine, or this process, was stopped meanwhile."""
+
 LEAST_PATIENCE_S = 60.0
-IDLE = 0.3
+IDLE = 0.15
 """Of a core: more than a driver uses that waits for its workers and looks at them, and they for work."""
 
 MOST_LOSSES = 10
-"""Workers that died while nothing moved: the next one will, too."""
+"""Workers that died while nothing moved, or two a CPU if that is more: the next ones will, too."""
 
 _LOOK_AT_LOSSES_S = 5.0
 
@@ -38,6 +42,7 @@ class Vigil:
         cpu_seconds: that workers and driver have used since they began; None where that is not known.
         losses: how many workers have died that were not meant to.
         patience_s: how long nothing may move while workers and driver are idle.
+        most_losses: how many may die while nothing moves.
         clock: seconds, monotonic.
     """
 
@@ -48,6 +53,7 @@ class Vigil:
         cpu_seconds: Callable[[], float | None],
         losses: Callable[[], int],
         patience_s: float,
+        most_losses: int = MOST_LOSSES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._what_died = what_died
@@ -55,9 +61,10 @@ class Vigil:
         self._cpu_seconds = cpu_seconds
         self._losses = losses
         self._patience = patience_s
+        self._most_losses = most_losses
         self._clock = clock
         self._seen: object = None
-        self._since = self._looked = clock()
+        self._at = self._since = self._looked = clock()
         self._lost: int | None = None
         """How many had died when nothing had moved for a while."""
         self._half: tuple[float, float | None] | None = None
@@ -68,6 +75,9 @@ class Vigil:
         if (died := self._what_died()) is not None:
             return f"{died} in the middle of a round"
         now, seen = self._clock(), self._progress()
+        gap, self._at = now - self._at, now
+        if gap > _GAP_S:
+            self._since, self._half = self._since + gap, None
         if seen != self._seen:
             self._seen, self._since, self._half = seen, now, None
             self._looked, self._lost = now, None
@@ -76,7 +86,7 @@ class Vigil:
             self._looked, all_lost = now, self._losses()
             self._lost = all_lost if self._lost is None else self._lost
             lost = all_lost - self._lost
-            if lost >= MOST_LOSSES:
+            if lost >= self._most_losses:
                 return f"{lost} workers died one after another, and no task came to its end meanwhile"
         return self._standstill(now)
 
@@ -86,7 +96,7 @@ class Vigil:
             if waited >= self._patience / 2:
                 self._half = now, self._cpu_seconds()
             return None
-        if waited < self._patience:
+        if waited < self._patience or now - self._half[0] < self._patience / 2:
             return None
         (half, before), used = self._half, self._cpu_seconds()
         if before is None or used is None:
@@ -104,7 +114,7 @@ class Watchdog:
     """Looks on at a block of the main thread: `with Watchdog(vigil.symptom): ...`.
 
     Args:
-        symptom: why it is to be ended, asked once a second in a thread of its own.
+        symptom: why it is to be ended, asked four times a second in a thread of its own.
 
     Raises:
         RoundStuckError: there was a symptom; from what the block itself raised then, if anything.
@@ -114,42 +124,50 @@ class Watchdog:
         self._symptom = symptom
         self._interval = interval_s
         self._reason: str | None = None
+        self._inside = False
         self._over = threading.Event()
-        self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._handler: Any = None
 
     def __enter__(self) -> Watchdog:
         """Begin to look on; in another thread than the main one nothing can be interrupted."""
         if threading.current_thread() is threading.main_thread():
             self._thread = threading.Thread(target=self._watch, name="rayperf-watchdog", daemon=True)
+            # Whatever SIGINT does here (nothing, in a shell's background), it is heard.
+            self._handler = signal.signal(signal.SIGINT, self._interrupted)
             self._thread.start()
+        self._inside = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            with self._lock:
-                self._over.set()
-            if self._thread is not None:
-                self._thread.join()
-        except KeyboardInterrupt:
-            if self._reason is None:
-                raise  # the user's own
+        self._inside = False  # from here on what is sent is for nobody
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join(_AGAIN_S)
+            signal.signal(signal.SIGINT, signal.SIG_DFL if self._handler is None else self._handler)
         reason = self._reason
         if reason is None and isinstance(error, Exception):
             reason = self._symptom()  # Ray may see before us that its cluster is gone
-        if reason is not None:
+        if reason is not None and (error is None or isinstance(error, Exception | KeyboardInterrupt)):
             raise RoundStuckError(reason) from (error if isinstance(error, Exception) else None)
+
+    def _interrupted(self, number: int, frame: FrameType | None) -> None:
+        if self._reason is not None:
+            if self._inside:
+                raise KeyboardInterrupt  # the one that Ray, and Python's own waiting, can be left by
+            return
+        if callable(self._handler):
+            self._handler(number, frame)
+        elif self._handler != signal.SIG_IGN:
+            raise KeyboardInterrupt
 
     def _watch(self) -> None:
         while not self._over.wait(self._interval if self._reason is None else _AGAIN_S):
-            reason = self._reason or self._symptom()
-            if reason is None:
+            try:
+                self._reason = self._reason or self._symptom()
+            except Exception:  # noqa: BLE001 - Ray is asked while it works, or breaks: then nothing is known
                 continue
-            with self._lock:
-                if self._over.is_set():
-                    return
-                self._reason = reason
-                # As Ctrl-C would, which Ray and Python's own waiting can be interrupted by.
+            if self._reason is not None and self._inside:
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)

@@ -123,22 +123,27 @@ class RunRecord:
         """Record what was measured of a benchmark before it was interrupted or broke."""
         self.benchmarks.append(benchmark)
 
-    def accept(self) -> None:
-        """The test that measured what was added last has ended well.
+    def enforce_all(self) -> None:
+        """The test that measured what was added last has passed.
 
         Raises:
             GateFailure: a verdict that the test has kept to itself fails it.
+        """
+        for benchmark in self.benchmarks[self._settled :]:
+            self.enforce(benchmark.verdict)
+
+    def accept(self) -> None:
+        """That test, and the teardown of its fixtures, have ended well.
+
+        Raises:
             BaselineError: a baseline is broken, or cannot be written.
         """
-        own, self._settled = self.benchmarks[self._settled :], len(self.benchmarks)
-        pending, self._pending = self._pending, []
-        for benchmark in own:
-            self.enforce(benchmark.verdict)
+        pending, self._pending, self._settled = self._pending, [], len(self.benchmarks)
         for benchmark, subject in pending:
             self._accept(benchmark, subject)
 
     def reject(self) -> None:
-        """That test has failed, by a verdict or an assertion of its own, or was ended: it is no baseline."""
+        """It has not, by a verdict or an assertion of its own, or was ended: nothing of it is a baseline."""
         pending, self._pending, self._settled = self._pending, [], len(self.benchmarks)
         for benchmark, _ in pending:
             self.warn(f"{benchmark.slug}: not a baseline, for its test did not pass")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pytest_rayperf.judging.reference import Reference
 from pytest_rayperf.results import Round, Status, Verdict
@@ -10,12 +10,19 @@ from pytest_rayperf.work.comparison import compare_work
 from pytest_rayperf.work.counts import Work
 
 
-def judge_counters(rounds: Sequence[Round], reference: Reference) -> Verdict | None:
+def judge_counters(
+    rounds: Sequence[Round], reference: Reference, passed_over: Collection[str] = ()
+) -> Verdict | None:
     """The verdict, if any counter changed: exactly compared.
 
     A counter that varies from round to round on a side has noise: it does not gate.
+
+    Args:
+        rounds: this session's.
+        reference: what they are compared with.
+        passed_over: counters that say nothing here.
     """
-    changed = _changed_counters(rounds, reference)
+    changed = [change for change in _changed_counters(rounds, reference) if change[0] not in passed_over]
     for name, old, new in changed:
         if name == "rows":
             text = _counter_change(name, old, new, reference)

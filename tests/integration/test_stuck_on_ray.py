@@ -10,7 +10,7 @@ IMPATIENT = """
     def pytest_configure():
         from pytest_rayperf import watchdog
 
-        watchdog.LEAST_PATIENCE_S = 8.0
+        watchdog.LEAST_PATIENCE_S = 6.0
         watchdog.MOST_LOSSES, watchdog._LOOK_AT_LOSSES_S = 2, 0.5
 """
 
@@ -87,10 +87,11 @@ def test_each_is_ended_with_its_reason_and_the_next_goes_on(
     result.assert_outcomes(passed=3, failed=4)
     result.stdout.fnmatch_lines_random(
         [
-            "RoundStuckError: nothing has moved for 8 s: *",
+            "RoundStuckError: nothing has moved for *",
             "RoundStuckError: * workers died one after another, *",
-            "ClusterLostError: a test, or a fixture, has ended the cluster with ray.shutdown() *",
+            "ClusterLostError: Ray was ended in this process, and a test or a fixture has started *",
             "PipelineError: the pipeline returned -1; a write returns how many rows it wrote",
+            "Ray was started anew after a round that was ended: what tests had put into it is gone",
             "Ray was ended in the middle of the run (*), and started anew",
         ]
     )

@@ -308,6 +308,32 @@ def test_nor_does_it_take_the_others_along(project):
     assert [path.name for path in project.baselines()] == ["it.other.json"]
 
 
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_nor_is_what_its_fixtures_reject(project, where):
+    """In the setup that measures, or in the teardown that checks; and the next test has nothing of it."""
+    broken = {"before": ('raise ValueError("no")', "pass"), "after": ("pass", 'raise ValueError("no")')}[
+        where
+    ]
+    project.tests(f"""
+        import pytest
+
+        @pytest.fixture
+        def measured(rayperf):
+            rayperf(lambda: {{}})
+            {broken[0]}
+            yield
+            {broken[1]}
+
+        def test_pipe(measured, rayperf): pass
+
+        def test_other(rayperf):
+            rayperf(lambda: {{}})
+    """)
+    result = project.measure("--rayperf-update-baselines")
+    result.assert_outcomes(errors=1, passed=1 if where == "before" else 2)
+    assert [path.name for path in project.baselines()] == ["it.other.json"]
+
+
 def test_a_failure_that_the_test_keeps_to_itself_is_one(project, find_line):
     project.tests("""
         def test_pipe(rayperf):

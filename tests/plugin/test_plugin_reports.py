@@ -343,3 +343,20 @@ def test_what_has_ended_is_in_the_file_before_the_next_test(project):
     result, report = project.report()
     result.assert_outcomes(passed=2)
     assert len(report["benchmarks"]) == 2
+
+
+def test_what_is_no_file_gets_one_report(project):
+    import os
+    import threading
+
+    os.mkfifo(project.path / "pipe")
+    read = []
+    reader = threading.Thread(target=lambda: read.append((project.path / "pipe").read_text()))
+    reader.start()
+    project.tests("""
+        def test_first(rayperf): rayperf(lambda: {})
+        def test_second(rayperf): rayperf(lambda: {})
+    """)
+    project.measure(f"--rayperf-json={project.path / 'pipe'}").assert_outcomes(passed=2)
+    reader.join()
+    assert len(json.loads(read[0])["benchmarks"]) == 2

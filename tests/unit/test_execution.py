@@ -29,6 +29,8 @@ def executor_on():
             restore=lambda: None,
             what_died=lambda: None,
             cpu_seconds=lambda: None,
+            started_here=True,
+            num_cpus=2,
         )
         clock = iter(range(100)).__next__
         return RayExecutor(cluster, lambda: made, warned.append, clock=clock), warned

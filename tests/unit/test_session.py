@@ -180,8 +180,9 @@ class TestAdd:
         record.accept()
         record.add_unfinished(make_benchmark(Verdict("invalid", "invalid: broke")))
         with pytest.raises(GateFailure, match="invalid: broke"):
-            record.accept()
-        record.accept()  # it was that test's, and is not the next one's
+            record.enforce_all()
+        record.reject()
+        record.enforce_all()  # it was that test's, and is not the next one's
 
     def test_disturbed_rounds_are_no_baseline(self, record_with):
         record = record_with(update_baselines=True)

@@ -518,6 +518,10 @@ class TestElsewhere:
     def judge(self, counters, reference, software=SOFTWARE):
         return judge(with_counters(counters), SUBJECT, None, POLICY, reference, software)
 
+    def test_calls_that_the_other_machines_blocks_decide_say_nothing(self):
+        verdict = self.judge({"loads": 1, "udf_calls": 32}, self.elsewhere({"loads": 1, "udf_calls": 28}))
+        assert verdict.status == "no-baseline"
+
     def test_equal(self):
         verdict = self.judge({"loads": 1}, self.elsewhere({"loads": 1}))
         assert verdict.status == "no-baseline"

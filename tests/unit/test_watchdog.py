@@ -88,6 +88,20 @@ class TestVigil:
         round_.lost = 100
         assert round_.after(30, cpu=1.0) is None
 
+    def test_a_machine_that_was_stopped_has_not_waited(self):
+        round_ = Round()
+        assert round_.after(10) is None
+        round_.now += 3600
+        assert round_.after(50) is None
+        assert round_.after(20) is not None
+
+    def test_nor_is_it_judged_by_one_look(self):
+        """Nobody looked for a while (C code kept the interpreter's lock), and then twice at once."""
+        round_ = Round(patience=8.0)
+        for step in (4.9, 4.9, 0.25):
+            round_.now += step
+            assert round_.vigil.symptom() is None
+
     def test_the_cluster_itself(self):
         round_ = Round()
         assert round_.after(3) is None
@@ -120,6 +134,34 @@ class TestWatchdog:
     def test_a_ctrl_c_is_the_users_own(self):
         with pytest.raises(KeyboardInterrupt), Watchdog(lambda: None, 0.001):
             signal.raise_signal(signal.SIGINT)
+
+    @pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.SIG_DFL, lambda number, frame: None])
+    def test_whatever_an_interrupt_does_here(self, handler):
+        """A shell ignores it in its background; a user's own handler is not called for ours."""
+        before = signal.signal(signal.SIGINT, handler)
+        try:
+            with pytest.raises(RoundStuckError), Watchdog(lambda: "stuck", 0.001):
+                threading.Event().wait(60)
+            assert signal.getsignal(signal.SIGINT) is handler
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def test_the_users_handler_hears_the_users_interrupts(self):
+        heard = []
+        before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+        try:
+            with Watchdog(lambda: None, 0.001):
+                signal.raise_signal(signal.SIGINT)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert heard == [signal.SIGINT]
+
+    def test_a_symptom_that_cannot_be_told_is_none(self):
+        def breaks():
+            raise RuntimeError("Ray has not been started")
+
+        with Watchdog(breaks, 0.001):
+            time.sleep(0.02)
 
     def test_what_the_block_raises_of_itself_stays(self):
         with pytest.raises(ValueError, match="own"), Watchdog(lambda: None, 0.001):
