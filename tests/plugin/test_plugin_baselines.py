@@ -334,17 +334,38 @@ def test_nor_is_what_its_fixtures_reject(project, where):
     assert [path.name for path in project.baselines()] == ["it.other.json"]
 
 
-def test_a_failure_that_the_test_keeps_to_itself_is_one(project, find_line):
-    project.tests("""
-        def test_pipe(rayperf):
-            try:
-                rayperf(lambda: {"raises": "broken"})
-            except ValueError:
-                pass
-    """)
-    result = project.measure()
+BREAKS = """
+    import pytest
+
+    def test_pipe(rayperf):
+        with pytest.raises(ValueError):
+            rayperf(lambda: {"raises": "broken"})
+"""
+
+
+def test_with_the_gate_a_failure_that_the_test_keeps_to_itself_is_one(project, find_line):
+    project.tests(BREAKS)
+    project.measure().assert_outcomes(passed=1)
+    result = project.measure("--rayperf-gate")
     result.assert_outcomes(failed=1)
     find_line(result.stdout.str(), "^invalid: the pipeline raised ValueError: broken$")
+
+
+def test_a_regression_that_the_test_keeps_to_itself_is_one(project, find_line):
+    project.tests("""
+        import pytest
+
+        def test_pipe(rayperf):
+            try:
+                rayperf(lambda: {})
+            except Exception:
+                pass
+    """)
+    project.record()
+    project.script(counters={"model_loads": 2})
+    result = project.measure()
+    result.assert_outcomes(failed=1)
+    find_line(result.stdout.str(), "^regressed: model_loads 1 -> 2 a round")
 
 
 def test_a_file_in_place_of_the_environments_folder(project):

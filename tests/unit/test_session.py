@@ -175,8 +175,8 @@ class TestAdd:
         assert record.notes == ["model_loading-fix: not a baseline, for its test did not pass"]
 
     def test_a_failing_verdict_that_nobody_raised(self, record_with):
-        record = record_with()
-        record.add(make_benchmark(), SUBJECT)
+        record = record_with(gate=True)
+        record.add(make_benchmark(Verdict("unchanged", "")), SUBJECT)
         record.accept()
         record.add_unfinished(make_benchmark(Verdict("invalid", "invalid: broke")))
         with pytest.raises(GateFailure, match="invalid: broke"):
