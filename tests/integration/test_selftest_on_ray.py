@@ -11,6 +11,7 @@ def test_what_is_put_in_shows_and_the_outputs_stay(pytester: pytest.Pytester) ->
     """CPU seconds are the kernel's, and at least what was put in; no wall time is looked at."""
     pytester.makepyfile("""
         import numpy as np
+        import pytest
         import ray
         from ray.data import ActorPoolStrategy
 
@@ -34,6 +35,7 @@ def test_what_is_put_in_shows_and_the_outputs_stay(pytester: pytest.Pytester) ->
         def execute(executor, pipeline):
             return executor.run(pipeline, keep_outputs=True, on_rows=lambda rows: None)
 
+        @pytest.mark.filterwarnings("ignore::pytest_rayperf.errors.RayperfWarning")
         def test_put_in(_rayperf_executor, rayperf):
             plain = execute(_rayperf_executor, pipeline)
             calls = heaviest([plain.round])
