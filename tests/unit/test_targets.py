@@ -137,3 +137,9 @@ class TestNotJudged:
         broken = rounds(0.1, failed=1, disturbed="others used 38 %")
         verdict = judge(broken, SUBJECT, None, Policy(min_throughput=1e6, max_error_rate=0.0))
         assert "not judged" not in verdict.reason
+
+    def test_nor_where_rows_are_missing(self):
+        broken = [make_round(rows=rows, disturbed="others used 38 %") for rows in (64, 63)]
+        verdict = judge(broken, SUBJECT, None, Policy(min_throughput=1e6))
+        assert verdict.status == "invalid"
+        assert "not judged" not in verdict.reason
