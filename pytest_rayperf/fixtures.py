@@ -114,7 +114,7 @@ def _rayperf_executor(request: pytest.FixtureRequest, ray_cluster: Cluster) -> I
     """What runs the pipelines. A seam: the plugin's own tests put recorded rounds here."""
     from pytest_rayperf.execution import RayExecutor
     from pytest_rayperf.watch import watch_over
-    from pytest_rayperf.watchdog import LEAST_PATIENCE_S
+    from pytest_rayperf.watchdog import patience_for
 
     resources = _resources(request)
     warn = resources.record().warn
@@ -123,7 +123,7 @@ def _rayperf_executor(request: pytest.FixtureRequest, ray_cluster: Cluster) -> I
         lambda: watch_over(ray_cluster),
         warn,
         model=lambda: resources.classifier(),
-        patience_s=max(LEAST_PATIENCE_S, 2 * resources.options.max_time),
+        patience_s=patience_for(resources.options.max_time),
     )
     yield executor
     executor.close()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_rayperf import outcomes
 from pytest_rayperf.errors import (
     ConfigurationError,
     GateFailure,
@@ -39,6 +40,9 @@ from pytest_rayperf.options import (
 from pytest_rayperf.progress import ProgressLine
 from pytest_rayperf.resources import Resources, is_performance_test, limits_of, resources_key, timer_key
 from pytest_rayperf.screen import TerminalScreen
+
+if TYPE_CHECKING:
+    from pytest_rayperf.publishing import Interim
 
 __all__ = [
     "_rayperf_executor",
@@ -152,7 +156,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """A performance test passes only if what it has measured does."""
     with _errors_as_pytests():
         result = yield
-        item.config.stash[resources_key].check_outcome(item)
+        outcomes.check(item.config.stash[resources_key], item)
         return result
 
 
@@ -164,9 +168,9 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
         try:
             result = yield
         except BaseException:
-            resources.settle(item, torn_down=False)
+            outcomes.settle(resources, item, torn_down=False)
             raise
-        resources.settle(item, torn_down=True)
+        outcomes.settle(resources, item, torn_down=True)
         return result
 
 
@@ -201,6 +205,7 @@ class _ActivePlugin:
         self._config = config
         self._resources = config.stash[resources_key]
         self._collected: set[str] | None = None
+        self._interim: Interim | None = None
 
     def pytest_report_header(self, config: pytest.Config) -> str | None:
         """Say where pytest took the folder of an option for a test path."""
@@ -239,7 +244,13 @@ class _ActivePlugin:
 
     def pytest_runtest_logfinish(self) -> None:
         """Keep what a test has measured, whatever becomes of the next one."""
-        self._resources.keep()
+        record, json = self._resources.record, self._resources.options.json
+        if json is None or not record.cache_info().currsize or not record().benchmarks:
+            return
+        from pytest_rayperf.publishing import Interim
+
+        self._interim = self._interim or Interim(json)
+        self._interim.write(self._resources.run)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:

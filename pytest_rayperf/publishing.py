@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pytest_rayperf.options import Options
-from pytest_rayperf.reports.json import Report
+from pytest_rayperf.reports.json import Report, report_on
+from pytest_rayperf.run import Run
 from pytest_rayperf.wholefile import write_whole
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 """The variable in which GitHub's runners name the file that a step's summary is appended to, as Markdown."""
+
+_INTERIM_S = 10.0
+_INTERIM_SHARE = 50
+"""Of the time that it took: at most a fiftieth of a run goes there."""
 
 
 def publish(options: Options, report: Report, environ: Mapping[str, str]) -> list[str]:
@@ -29,6 +36,33 @@ def publish(options: Options, report: Report, environ: Mapping[str, str]) -> lis
         with _alone(f"{asked_by} {path}", problems):
             write(report)
     return problems
+
+
+class Interim:
+    """The JSON report while a run goes on, for Ray's core ends a process whose cluster has died.
+
+    Into files alone, of which the last text is what stays; every ten seconds at the most, and less often
+    where that takes long.
+
+    Args:
+        path: of the report.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._clock = clock
+        self._next = -math.inf
+
+    def write(self, run: Callable[[], Run]) -> None:
+        """Write it, if it is time."""
+        start = self._clock()
+        if start < self._next or (self._path.exists() and not self._path.is_file()):
+            return
+        with suppress(Exception):  # whatever it is, the report at the end meets it again, and says so
+            write_whole(self._path, as_json(report_on(run())))
+        now = self._clock()
+        self._next = now + max(_INTERIM_S, _INTERIM_SHARE * (now - start))
 
 
 @contextmanager

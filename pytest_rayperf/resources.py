@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_rayperf.errors import ConfigurationError, RayperfWarning
+from pytest_rayperf.errors import ConfigurationError
 from pytest_rayperf.feed import ReplayTimer
 from pytest_rayperf.options import Options
 from pytest_rayperf.progress import ProgressLine
@@ -50,7 +48,6 @@ class Resources:
         self.collected = 0
         """How many performance tests there were before any were chosen from them."""
         self._shared: dict[str, Contest] = {}
-        self._kept_until = 0.0
         self.server: Server | None = None
         """Where this is the far side: who answers the near one."""
         self.far: FarSide | None = None
@@ -94,25 +91,6 @@ class Resources:
         run = self.run()
         reported = self.options.json is not None or self.options.html is not None
         return report_on(self._with_history(run) if reported and self.options.reads_baselines else run)
-
-    def keep(self) -> None:
-        """Write what is known so far as JSON: Ray's core ends a process whose cluster has died.
-
-        Now and then, for long runs; and into files alone, of which the last text is what stays.
-        """
-        path, start = self.options.json, time.monotonic()
-        if path is None or start < self._kept_until or (path.exists() and not path.is_file()):
-            return
-        if not self.record.cache_info().currsize or not self.record().benchmarks:
-            return
-        from pytest_rayperf.publishing import as_json
-        from pytest_rayperf.reports.json import report_on
-        from pytest_rayperf.wholefile import write_whole
-
-        with suppress(Exception):  # whatever it is, the report at the end meets it again, and says so
-            write_whole(path, as_json(report_on(self.run())))
-        now = time.monotonic()
-        self._kept_until = now + max(_KEEP_S, 50 * (now - start))
 
     def _with_history(self, run: Run) -> Run:
         """With what was accepted before this run: JSON has it, and HTML draws it."""
@@ -190,40 +168,6 @@ class Resources:
             cache=config.pluginmanager.hasplugin("cacheprovider"),
         )
         self.far.start([self.id_of(item).partition("::")[0] for item in tests])
-
-    def check_outcome(self, item: pytest.Item) -> None:
-        """A test has passed: so must what it has measured, and it must have measured something.
-
-        Raises:
-            GateFailure: a verdict that the test has kept to itself fails it.
-        """
-        if not self._measures(item):
-            return
-        self.record().enforce_all()
-        item.stash[_passed_key] = True
-        harness = getattr(item, "funcargs", {}).get("rayperf")
-        if not getattr(harness, "used", True):  # a fixture of the user's own may stand before it
-            item.warn(
-                RayperfWarning(f"{item.nodeid} measured nothing: it did not call its fixture `rayperf`")
-            )
-
-    def settle(self, item: pytest.Item, *, torn_down: bool) -> None:
-        """A test is over: what it has measured is a baseline, where that was asked for, or none.
-
-        Raises:
-            BaselineError: a baseline cannot be written.
-        """
-        if not self._measures(item):
-            return
-        if torn_down and item.stash.get(_passed_key, False):
-            self.record().accept()
-        else:
-            self.record().reject()
-        item.stash[_passed_key] = False  # it may be run again
-
-    def _measures(self, item: pytest.Item) -> bool:
-        known = self.record.cache_info().currsize > 0
-        return self.options.active and self.server is None and known and is_performance_test(item)
 
     def close(self) -> None:
         """End the far side, if there is one."""
@@ -305,10 +249,6 @@ class Resources:
 
 resources_key = pytest.StashKey[Resources]()
 timer_key: pytest.StashKey[ReplayTimer] = pytest.StashKey()
-_passed_key = pytest.StashKey[bool]()
-
-_KEEP_S = 10.0
-"""The least between two of the reports that are written while the run goes on."""
 
 
 def is_performance_test(item: pytest.Item) -> bool:

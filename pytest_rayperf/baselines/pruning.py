@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from pytest_rayperf.baselines.environments import Stored
 from pytest_rayperf.baselines.format import Baseline, Session
 from pytest_rayperf.baselines.store import remove, rewrite
+from pytest_rayperf.baselines.stored import Stored
 from pytest_rayperf.errors import ConfigurationError
 from pytest_rayperf.judging.reference import ANCHORS, RECENT
 

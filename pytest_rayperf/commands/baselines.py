@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pytest_rayperf.baselines.environments import Stored, files_in, find, read_all
+from pytest_rayperf.baselines.stored import Stored, files_in, find, read_all
 from pytest_rayperf.commands.outcome import USAGE_ERROR, Outcome
 from pytest_rayperf.commands.showing import FORMATS, as_json, table
 from pytest_rayperf.errors import ConfigurationError

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_rayperf.advising.fitness import Disk, Facts, checks_of, is_fit
-from pytest_rayperf.baselines.environments import files_in, read_all
+from pytest_rayperf.baselines.stored import files_in, read_all
 from pytest_rayperf.commands.arguments import a_slowdown, number_within
 from pytest_rayperf.commands.outcome import UNFIT, Outcome
 from pytest_rayperf.commands.showing import FORMATS, as_json, table

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pytest_rayperf.baselines.environments import files_in, read_stored
+from pytest_rayperf.baselines.stored import files_in, read_stored
 from pytest_rayperf.commands.arguments import a_slowdown, number_within
 from pytest_rayperf.commands.outcome import REGRESSED, Outcome
 from pytest_rayperf.commands.showing import FORMATS, as_text

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_rayperf.baselines.environments import Stored
 from pytest_rayperf.baselines.store import reference_of
+from pytest_rayperf.baselines.stored import Stored
 from pytest_rayperf.errors import ConfigurationError
 from pytest_rayperf.judging.policy import Policy, look_schedule
 from pytest_rayperf.judging.reference import STALE, Reference, ReferenceSession

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pytest_rayperf.baselines.environments import Stored
 from pytest_rayperf.baselines.history import History, accepted_of, median_of
 from pytest_rayperf.baselines.pruning import Pruning, shortened
+from pytest_rayperf.baselines.stored import Stored
 from pytest_rayperf.metrics import PEAK_MEMORY
 from pytest_rayperf.reports.rows import MISSING
 from pytest_rayperf.run import Accepted

@@ -5,7 +5,7 @@ import types
 
 import pytest
 from builders import PROBE, make_session
-from test_offline import OTHER, benchmark, near, report, stored
+from test_rejudging import OTHER, benchmark, near, report, stored
 
 from pytest_rayperf.baselines.format import to_json
 from pytest_rayperf.cli import main

@@ -5,12 +5,12 @@ import os
 from pathlib import Path
 
 import pytest
-from builders import make_options
+from builders import make_options, make_run
 from markdown_it import MarkdownIt
 from reported import FULL
 
 from pytest_rayperf import publishing
-from pytest_rayperf.publishing import STEP_SUMMARY, publish
+from pytest_rayperf.publishing import STEP_SUMMARY, Interim, publish
 from pytest_rayperf.reports import html, markdown
 
 
@@ -121,3 +121,43 @@ def test_to_what_is_no_file(tmp_path):
         assert os.read(reader, 100) == b"report"
     finally:
         os.close(reader)
+
+
+class TestInterim:
+    """Between tests: at once, then now and then."""
+
+    @pytest.fixture
+    def interim(self, tmp_path):
+        self.now, self.cost, self.written = 0.0, 0.0, 0
+        self.path = tmp_path / "run.json"
+        return Interim(self.path, clock=lambda: self.now)
+
+    def run(self):
+        self.now += self.cost
+        self.written += 1
+        return make_run()
+
+    def at(self, interim, now):
+        self.now = now
+        interim.write(self.run)
+        return self.written
+
+    def test_every_ten_seconds_at_the_most(self, interim):
+        assert [self.at(interim, now) for now in (0, 9, 10, 15, 19, 21)] == [1, 1, 2, 2, 2, 3]
+        assert json.loads(self.path.read_text("utf-8"))["schema_version"] == 1
+
+    def test_less_often_where_it_takes_long(self, interim):
+        self.cost = 1.0
+        assert [self.at(interim, now) for now in (0, 40, 50, 52)] == [1, 1, 1, 2]
+
+    def test_what_is_no_file_is_for_the_last_one(self, interim):
+        os.mkfifo(self.path)
+        assert self.at(interim, 0) == 0
+
+    def test_what_fails_is_the_last_one_s_to_say(self, interim, monkeypatch):
+        def fails(report):
+            raise KeyError("a figure")
+
+        monkeypatch.setattr(publishing, "as_json", fails)
+        interim.write(self.run)
+        assert not self.path.exists()

@@ -9,7 +9,7 @@ from builders import LIGHT
 from hypothesis import given, settings
 from mutated import contract_alone, mutations_of
 from reported import FULL, full_run, report_of
-from test_offline import compared, fits
+from test_rejudging import compared, fits
 from test_report_schema import SELFTEST
 
 from pytest_rayperf.commands.showing import FORMATS, as_text

@@ -351,7 +351,7 @@ class TestImagenette:
     @pytest.mark.parametrize(
         "error", [URLError("no route"), TimeoutError("no route"), RuntimeError("File no route or corrupted")]
     )
-    def test_offline(self, torchvision, cache, error):
+    def test_rejudging(self, torchvision, cache, error):
         def download(root, split, size, download):
             (root / "imagenette2" / "val").mkdir(parents=True)
             raise error

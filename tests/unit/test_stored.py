@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reported import WORK
 
-from pytest_rayperf.baselines.environments import Stored, files_in, find, read_all, read_stored
 from pytest_rayperf.baselines.format import read_baseline, to_json
 from pytest_rayperf.baselines.history import History, accepted_of
 from pytest_rayperf.baselines.pruning import Pruning, gone_tests, long_ones, prune, shortened
+from pytest_rayperf.baselines.stored import Stored, files_in, find, read_all, read_stored
 from pytest_rayperf.errors import ConfigurationError
 from pytest_rayperf.judging.reference import ANCHORS, RECENT
 from pytest_rayperf.reports.stored import (

@@ -24,7 +24,7 @@ from mutated import contract_alone, mutations_of
 from reported import FULL, WORK, full_round
 from test_rereading import through_json
 
-from pytest_rayperf.baselines.environments import Stored
+from pytest_rayperf.baselines.stored import Stored
 from pytest_rayperf.errors import ConfigurationError
 from pytest_rayperf.judging.policy import Policy
 from pytest_rayperf.offline import rejudging as offline
