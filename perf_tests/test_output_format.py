@@ -43,7 +43,7 @@ def as_parquet(dataset, folder, **options):
 
 
 class Written:
-    """Measures, reads back and removes what a round wrote."""
+    """Reads back and removes what a round wrote."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -52,13 +52,11 @@ class Written:
     def inspect(self, variant):
         from pytest_rayperf import Inspection
 
-        files = list(self.folder.iterdir())
-        sizes = [file.stat().st_size for file in files]
         outputs = self.read_back() if variant not in self.dtypes else None
         if outputs is not None:
             self.dtypes[variant] = outputs["probability"].dtype
         shutil.rmtree(self.folder)
-        return Inspection({"bytes_written": sum(sizes), "files_written": len(files)}, outputs)
+        return Inspection(outputs=outputs)
 
     def read_back(self):
         if any(file.suffix == ".json" for file in self.folder.iterdir()):

@@ -11,6 +11,7 @@ the references of the blocks that it gives (what `write` and `materialize` do to
 - each call of a UDF of `map_batches` is timed in its worker, and written to a file: some 20 microseconds
   (benchmarks/instrumenting.py);
 - `on_rows` is called with a block's row count, and writes to the terminal at most once a second;
+- what Ray Data's writers wrote is looked at, in their folders, once the clock has stopped;
 - a thread of this process asks four times a second whether the round is stuck;
 - `pytest_rayperf.count`, where a UDF calls it (a checkpoint's `load` does), writes a line to a file:
   microseconds.
@@ -49,6 +50,7 @@ from pytest_rayperf.metrics import (
 )
 from pytest_rayperf.monitors.losses import LossError, ray_losses
 from pytest_rayperf.monitors.operators import OperatorMonitor, operators_of
+from pytest_rayperf.monitors.writes import WriteMonitor
 from pytest_rayperf.results import Call, Operator, Profile, Round
 from pytest_rayperf.tally import CountsLostError, Taken
 from pytest_rayperf.udfs.batches import faulty_batches, instrumented_batches
@@ -140,6 +142,7 @@ class RayExecutor:
         startup: float | None = None
         with ExitStack() as sampling:
             operators = sampling.enter_context(OperatorMonitor())
+            writes = sampling.enter_context(WriteMonitor(self._cluster.nodes == 1))
             for monitor in self._watch.all():
                 sampling.enter_context(monitor)
             start = self._clock()
@@ -178,7 +181,7 @@ class RayExecutor:
                 rows=rows,
                 wall_seconds=wall,
                 operators=self._operators(operators, result),
-                counters=_with_calls(taken.counts, calls),
+                counters={**writes.written(), **_with_calls(taken.counts, calls)},
                 calls=calls,
                 peak_worker_memory=None if memory is None else int(memory),
                 figures=figures,

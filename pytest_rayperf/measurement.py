@@ -11,6 +11,7 @@ from types import FrameType, ModuleType
 from typing import Any, Protocol
 
 from pytest_rayperf.errors import WorkersLostError
+from pytest_rayperf.metrics import COUNTED
 from pytest_rayperf.results import Profile, Round
 from pytest_rayperf.udfs.faults import Fault
 from pytest_rayperf.work.counts import Work
@@ -48,7 +49,8 @@ class Inspection:
     """What a test found out after a round that executed by itself (a write), outside of the measured time.
 
     Args:
-        figures: by name of their metric, such as `bytes_written`.
+        figures: by name of their metric. Of a write elsewhere than in a local folder: `bytes_written` and
+            `files_written`, which are counters.
         outputs: the rows that were written, read back; compared between the variants.
     """
 
@@ -61,11 +63,14 @@ AfterRound = Callable[[str], Inspection | None]
 
 
 def with_figures(execution: Execution, found: Inspection | None) -> Execution:
-    """The execution, with what was found out of its round besides."""
+    """The execution, with what was found out of its round besides: what is counted among its counters."""
     if found is None:
         return execution
-    figures = {**execution.round.figures, **found.figures}
-    return replace(execution, round=replace(execution.round, figures=figures))
+    counted = {n: int(v) for n, v in found.figures.items() if n in COUNTED and float(v).is_integer()}
+    figures = {n: v for n, v in found.figures.items() if n not in counted}
+    round_ = execution.round
+    counters, figures = {**round_.counters, **counted}, {**round_.figures, **figures}
+    return replace(execution, round=replace(round_, counters=counters, figures=figures))
 
 
 class Executor(Protocol):

@@ -47,7 +47,13 @@ ENERGY = Metric("joules_per_row", "J", "lower")
 EFFICIENCY = Metric("rows_per_second_per_watt", "rows/s/W", "higher")
 
 UDF_CALLS = "udf_calls"
-"""The counter of the calls of all UDFs that are timed. Blocks, and so the CPUs, have a part in it."""
+"""The counter of the calls of all UDFs that are timed."""
+
+COUNTED = frozenset({BYTES_WRITTEN.name, FILES_WRITTEN.name})
+"""The metrics that are counters, and kept among them."""
+
+OF_BLOCKS = COUNTED | {UDF_CALLS}
+"""The counters in which blocks, and so the machine's CPUs, have a part."""
 
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {

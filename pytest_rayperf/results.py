@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pytest_rayperf.machine import Probe
-from pytest_rayperf.metrics import METRICS, Metric
+from pytest_rayperf.metrics import COUNTED, METRICS, Metric
 
 if TYPE_CHECKING:
     from pytest_rayperf.work.counts import Work
@@ -166,6 +166,8 @@ class Round:
         value: float | int | None = getattr(self, name, None)
         if value is None:
             value = self.figures.get(name)
+        if value is None and name in COUNTED:
+            value = self.counters.get(name)
         return None if value is None else float(value)
 
     def figure(self, name: str) -> float | None:

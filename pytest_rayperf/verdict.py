@@ -18,7 +18,7 @@ from pytest_rayperf.judging.reference import Reference
 from pytest_rayperf.judging.series import other_machine
 from pytest_rayperf.judging.targets import missed_target, unjudged_targets
 from pytest_rayperf.machine import Probe
-from pytest_rayperf.metrics import UDF_CALLS
+from pytest_rayperf.metrics import OF_BLOCKS
 from pytest_rayperf.results import Attribution, Comparison, Round, Subject, Verdict
 from pytest_rayperf.work.counts import Work
 
@@ -263,7 +263,7 @@ def _without_baseline(
     if not same:
         return Verdict("no-baseline", f"no baseline for this environment; {remedy}")
     # How Ray Data cuts the data into blocks is the machine's.
-    counted = judge_counters(rounds, Reference(elsewhere.name, subject, tuple(same)), {UDF_CALLS})
+    counted = judge_counters(rounds, Reference(elsewhere.name, subject, tuple(same)), OF_BLOCKS)
     if counted is not None and counted.status in ("regressed", "invalid"):
         return counted
     worked = judge_work(work, elsewhere)

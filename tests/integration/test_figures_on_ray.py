@@ -147,6 +147,52 @@ def test_what_a_pipeline_that_executes_by_itself_did_is_heard_too(pytester: pyte
     run(pytester).assert_outcomes(passed=2)
 
 
+def test_what_was_written_is_what_lies_in_the_folders(pytester: pytest.Pytester) -> None:
+    """By each of Ray Data's ways to write files: one file a block, several, one a row, in partitions."""
+    pytester.makepyfile(
+        """
+    import numpy as np
+    import pytest
+    import ray
+
+    WAYS = {
+        "parquet": lambda ds, path: ds.write_parquet(path),
+        "parquet by 4": lambda ds, path: ds.write_parquet(path, partition_cols=["kind"]),
+        "json": lambda ds, path: ds.write_json(path),
+        "csv": lambda ds, path: ds.write_csv(path),
+        "numpy": lambda ds, path: ds.write_numpy(path, column="id"),
+        "images": lambda ds, path: ds.map(picture).write_images(path, column="image"),
+    }
+
+    def picture(row):
+        return {"image": np.full((8, 8, 3), row["id"], np.uint8)}
+
+    @pytest.mark.parametrize("way", WAYS)
+    def test_write(rayperf, tmp_path, way):
+        folder = tmp_path / "appended to"
+
+        def write():
+            dataset = ray.data.range(12, override_num_blocks=3)
+            dataset = dataset.map(lambda row: {**row, "kind": row["id"] % 4})
+            WAYS[way](dataset, str(folder))
+            return 12
+
+        for round_ in rayperf(write, expected_rows=12).rounds:
+            assert round_.counters["files_written"] in (3, 12)
+        files = [f for f in folder.rglob("*") if f.is_file()]
+        rounds = 4  # a warm-up and three
+        assert round_.counters["files_written"] * rounds == len(files)
+        assert round_.counters["bytes_written"] * rounds == sum(f.stat().st_size for f in files) > 0
+        assert round_.metric("bytes_written") == round_.counters["bytes_written"]
+
+    def test_one_that_gives_its_rows_back(rayperf):
+        result = rayperf(lambda: ray.data.range(12), expected_rows=12)
+        assert not {"bytes_written", "files_written"} & set(result.counters)
+    """
+    )
+    run(pytester).assert_outcomes(passed=7)
+
+
 def test_spilled_bytes_are_what_lies_in_the_spill_folder(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """

@@ -348,13 +348,13 @@ class TestAfterRound:
         figures = [b["rounds"]["bytes_written"] for b in report["benchmarks"]]
         assert figures == [[500] * 3, [100] * 3]
 
-    def test_its_figures_are_in_the_baseline(self, project):
+    def test_what_it_counted_is_in_the_baseline(self, project):
         self.write(project, [2, 1])
         project.record(1)
         bad, good = (json.loads(path.read_text()) for path in project.baselines())
         for baseline, expected in ((bad, 500), (good, 100)):
             for round_ in baseline["sessions"][0]["rounds"]:
-                assert round_["figures"] == {"bytes_written": expected}
+                assert round_["counters"]["bytes_written"] == expected
         # One session does not decide, and the inner test knows of three rounds.
         assert project.measure("--rayperf-gate", "--rayperf-max-rounds=3").ret == 0
 

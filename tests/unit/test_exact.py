@@ -59,6 +59,33 @@ class TestCounters:
         assert (found and found.status) == status
         assert (found and found.ratio) == (status and 0)
 
+    @pytest.mark.parametrize(
+        ("name", "then", "now", "status"),
+        [
+            ("bytes_written", 1000, 1010, None),
+            ("bytes_written", 1000, 990, None),
+            ("bytes_written", 1000, 1011, "regressed"),
+            ("bytes_written", 1000, 989, "improved"),
+            ("files_written", 1000, 1001, "regressed"),
+            ("loads", 1000, 1001, "regressed"),
+            ("bytes_written", 0, 1, "regressed"),
+        ],
+    )
+    def test_of_bytes_alone_a_hundredth_is_no_change(self, name, then, now, status):
+        reference = make_reference(make_rounds(counters={name: then}))
+        found = judge_counters(make_rounds(counters={name: now}), reference)
+        assert (found and found.status) == status
+
+    def test_what_a_write_wrote_is_not_known_where_it_is_not_there(self):
+        """Not 0: the folder was not this machine's, or was removed at once."""
+        wrote, unknown = make_rounds(counters={"bytes_written": 5, "files_written": 1}), make_rounds()
+        assert judge_counters(unknown, make_reference(wrote)) is None
+        assert judge_counters([*wrote, *unknown], make_reference(wrote)) is None
+        assert judge_counters(wrote, make_reference(unknown)) is None
+        more = make_rounds(counters={"bytes_written": 50, "files_written": 1})
+        found = judge_counters(more, make_reference(unknown, wrote))
+        assert (found.status, found.metric, found.ratio) == ("regressed", "bytes_written", 10.0)
+
 
 class TestWork:
     @pytest.mark.parametrize(

@@ -315,18 +315,41 @@ class TestAfterRound:
 
         def with_figures(pipeline, **more):
             execution = run(pipeline, **more)
-            return Execution(replace(execution.round, figures={"spilled_bytes": 1.0, "bytes_written": 2.0}))
+            return Execution(
+                replace(execution.round, figures={"spilled_bytes": 1.0, "object_store_peak": 2.0})
+            )
 
         bench.executor.run = with_figures
         found = {
-            "antipattern": Inspection({"bytes_written": 7.0}),
-            "fix": Inspection({"files_written": 3.0}),
+            "antipattern": Inspection({"object_store_peak": 7.0}),
+            "fix": Inspection({"joules_per_row": 3.0}),
         }
         bench.run(looks=(1,), after_round=found.get)
         (bad,), (good,) = bench.samples.rounds.values()
-        assert bad.figures == {"spilled_bytes": 1.0, "bytes_written": 7.0}
-        assert good.figures == {"spilled_bytes": 1.0, "bytes_written": 2.0, "files_written": 3.0}
-        assert (bad.metric("bytes_written"), good.metric("files_written")) == (7.0, 3.0)
+        assert bad.figures == {"spilled_bytes": 1.0, "object_store_peak": 7.0}
+        assert good.figures == {"spilled_bytes": 1.0, "object_store_peak": 2.0, "joules_per_row": 3.0}
+
+    def test_what_is_counted_joins_the_counters(self):
+        """What the test found of it is surer than what was found without it."""
+        bench = Bench()
+        run = bench.executor.run
+
+        def counted(pipeline, **more):
+            execution = run(pipeline, **more)
+            return Execution(replace(execution.round, counters={"bytes_written": 2, "loads": 1}))
+
+        bench.executor.run = counted
+        found = {
+            "antipattern": Inspection({"bytes_written": np.float64(7)}),
+            "fix": Inspection({"bytes_written": 2.5, "files_written": 3}),
+        }
+        bench.run(looks=(1,), after_round=found.get)
+        (bad,), (good,) = bench.samples.rounds.values()
+        assert (dict(bad.counters), dict(bad.figures)) == ({"bytes_written": 7, "loads": 1}, {})
+        assert type(bad.counters["bytes_written"]) is int
+        assert dict(good.counters) == {"bytes_written": 2, "loads": 1, "files_written": 3}
+        assert [r.metric("bytes_written") for r in (bad, good)] == [7.0, 2.5]
+        assert (bad.metric("files_written"), good.metric("files_written")) == (None, 3.0)
 
     def test_its_outputs_take_the_place_of_the_round_s(self):
         written = {"label": np.array([7])}
