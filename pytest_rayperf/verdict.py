@@ -6,7 +6,7 @@ can be trusted; the gated metrics with noise, surest first (`judging/comparing.p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from pytest_rayperf.judging.attribution import attribute
@@ -18,7 +18,6 @@ from pytest_rayperf.judging.reference import Reference
 from pytest_rayperf.judging.series import other_machine
 from pytest_rayperf.judging.targets import missed_target, unjudged_targets
 from pytest_rayperf.machine import Probe
-from pytest_rayperf.metrics import OF_BLOCKS
 from pytest_rayperf.results import Attribution, Comparison, Round, Subject, Verdict
 from pytest_rayperf.work.counts import Work
 
@@ -29,7 +28,6 @@ def judge(
     reference: Reference | None,
     policy: Policy,
     elsewhere: Reference | None = None,
-    software: Mapping[str, str | None] | None = None,
     work: Work | None = None,
     probe: Probe | None = None,
 ) -> Verdict:
@@ -40,13 +38,12 @@ def judge(
         subject: what they measured.
         reference: the baseline of this environment, or what was measured beside the rounds.
         policy: threshold and errors.
-        elsewhere: where there is no `reference`, the baseline of another environment: its counters carry
-            over if it measured the same with the same software.
-        software: this run's versions, for `elsewhere`.
+        elsewhere: where there is no `reference`, what carries over of another environment's baseline
+            (`judging/carrying.py`).
         work: what the pipeline's work was counted to be, which has no noise and holds on any machine.
         probe: how fast this machine was at fixed work around the rounds.
     """
-    verdict = _judge(rounds, subject, reference, policy, elsewhere, software, work, probe)
+    verdict = _judge(rounds, subject, reference, policy, elsewhere, work, probe)
     unjudged = unjudged_targets(rounds, policy)
     if unjudged is None or verdict.status in ("regressed", "invalid"):
         return verdict
@@ -59,7 +56,6 @@ def _judge(
     reference: Reference | None,
     policy: Policy,
     elsewhere: Reference | None,
-    software: Mapping[str, str | None] | None,
     work: Work | None,
     probe: Probe | None,
 ) -> Verdict:
@@ -68,7 +64,7 @@ def _judge(
         return Verdict("invalid", wrong, metric="rows", wrong=True)
     missed = missed_target(rounds, policy)
     if reference is None:
-        return missed or _without_baseline(rounds, subject, elsewhere, software or {}, work)
+        return missed or _without_baseline(rounds, subject, elsewhere, work)
     if reference.subject != subject:
         return missed or Verdict("incomparable", _subject_change(reference, subject))
     exact = [v for v in (judge_counters(rounds, reference), judge_work(work, reference)) if v is not None]
@@ -250,20 +246,12 @@ def _warm(rounds: Sequence[Round], policy: Policy) -> Sequence[Round]:
 
 
 def _without_baseline(
-    rounds: Sequence[Round],
-    subject: Subject,
-    elsewhere: Reference | None,
-    software: Mapping[str, str | None],
-    work: Work | None,
+    rounds: Sequence[Round], subject: Subject, elsewhere: Reference | None, work: Work | None
 ) -> Verdict:
     remedy = "record one with --rayperf-update-baselines"
     if elsewhere is None or elsewhere.subject != subject:
         return Verdict("no-baseline", f"no baseline for this environment; {remedy}")
-    same = [s for s in elsewhere.sessions if same_software(s.software, software)]
-    if not same:
-        return Verdict("no-baseline", f"no baseline for this environment; {remedy}")
-    # How Ray Data cuts the data into blocks is the machine's.
-    counted = judge_counters(rounds, Reference(elsewhere.name, subject, tuple(same)), OF_BLOCKS)
+    counted = judge_counters(rounds, elsewhere)
     if counted is not None and counted.status in ("regressed", "invalid"):
         return counted
     worked = judge_work(work, elsewhere)
@@ -272,14 +260,6 @@ def _without_baseline(
     counters = "equal" if counted is None else "better than"
     reason = f"no baseline for this environment, counters {counters} {elsewhere.name}; {remedy}"
     return Verdict("no-baseline", reason)
-
-
-_SAME = ("python", "ray", "torch", "torchvision", "numpy", "pillow", "pyarrow")
-
-
-def same_software(one: Mapping[str, str | None], other: Mapping[str, str | None]) -> bool:
-    """Whether counters carry over from one to the other."""
-    return all(one.get(name) == other.get(name) for name in _SAME)
 
 
 def _subject_change(reference: Reference, subject: Subject) -> str:

@@ -71,14 +71,13 @@ class BaselineStore:
             )
         return reference_of(baseline, shown)
 
-    def elsewhere(self, slug: str, id: str) -> Reference | None:
-        """The baseline of `slug` in the first other environment that has one, for what carries over."""
+    def elsewhere(self, slug: str, id: str) -> Iterator[Reference]:
+        """The baselines of `slug` in other environments, for what carries over."""
         for path in sorted(self.folder.glob(f"*/{slug}.json")):
             if path.parent.name != self.environment.id:
                 baseline = read_baseline(path, self.shown(path))
                 if baseline.id == id:
-                    return reference_of(baseline, self.shown(path))
-        return None
+                    yield reference_of(baseline, self.shown(path))
 
     def all(self) -> Iterator[tuple[Path, Baseline]]:
         """Every baseline of this environment.
@@ -157,7 +156,7 @@ def _still_holds(then: Work | None, now: Work) -> Work | None:
 def reference_of(baseline: Baseline, shown: str) -> Reference:
     """A baseline as the verdict wants it; `shown` is how messages name it."""
     sessions = tuple(ReferenceSession(s.rounds, s.software, s.work, s.probe) for s in baseline.sessions)
-    return Reference(shown, baseline.subject, sessions)
+    return Reference(shown, baseline.subject, sessions, cores=baseline.environment.cores)
 
 
 def remove(path: Path, shown: str) -> None:

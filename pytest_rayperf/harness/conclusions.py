@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pytest_rayperf.errors import GateFailure
 from pytest_rayperf.harness.session import RunRecord
+from pytest_rayperf.judging.carrying import most_carried
 from pytest_rayperf.judging.exact import judge_counters
 from pytest_rayperf.judging.policy import Policy
 from pytest_rayperf.judging.reference import Reference
@@ -107,11 +108,9 @@ class Conclusions:
         if wrong is not None:
             verdict = Verdict("invalid", wrong, wrong=True)
         else:
-            store, subject = self._record.store, self._item.subject
-            apart = side.reference is not None or not self._record.options.reads_baselines
-            elsewhere = None if apart else store.elsewhere(side.slug, side.id)
-            software = self._record.provenance.software
-            verdict = judge(rounds, subject, side.reference, policy, elsewhere, software, work[0], self.probe)
+            subject, apart = self._item.subject, not self._record.options.reads_baselines
+            elsewhere = None if apart or side.reference is not None else self._elsewhere(side)
+            verdict = judge(rounds, subject, side.reference, policy, elsewhere, work[0], self.probe)
             if side.problem is not None and verdict.status == "no-baseline":
                 verdict = Verdict("no-baseline", side.problem)
         beside = side.reference if side.reference is not None and side.reference.beside else None
@@ -157,7 +156,7 @@ class Conclusions:
         options = self._record.options
         if not options.reads_baselines:
             return None, None
-        reference = side.reference or self._record.store.elsewhere(side.slug, side.id)
+        reference = side.reference or self._elsewhere(side)
         then = None if reference is None else reference.work
         if not options.update_baselines and (then is None or self._decided_already(side, rounds)):
             return None, None
@@ -175,6 +174,11 @@ class Conclusions:
         except WorkUncountable as error:
             return None, str(error)
         return work, None
+
+    def _elsewhere(self, side: Side) -> Reference | None:
+        """What carries over of another environment's baseline."""
+        here, others = self._record.provenance, self._record.store.elsewhere(side.slug, side.id)
+        return most_carried(others, self._item.subject, here.software, here.environment.cores)
 
     def asks_for_work(self, side: Side, rounds: Sequence[Round]) -> bool:
         """Whether the work can decide, against what was measured beside the rounds."""

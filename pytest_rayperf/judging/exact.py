@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from pytest_rayperf.judging.reference import Reference
 from pytest_rayperf.metrics import BYTES_WRITTEN, COUNTED
@@ -15,9 +15,7 @@ _MARGIN = {BYTES_WRITTEN.name: 0.01}
 moves bytes by less, and may be the same in every round of one run and another in the next."""
 
 
-def judge_counters(
-    rounds: Sequence[Round], reference: Reference, passed_over: Collection[str] = ()
-) -> Verdict | None:
+def judge_counters(rounds: Sequence[Round], reference: Reference) -> Verdict | None:
     """The verdict, if any counter changed: exactly compared.
 
     A counter that varies from round to round on a side has noise: it does not gate.
@@ -25,9 +23,8 @@ def judge_counters(
     Args:
         rounds: this session's.
         reference: what they are compared with.
-        passed_over: counters that say nothing here.
     """
-    changed = [change for change in _changed_counters(rounds, reference) if change[0] not in passed_over]
+    changed = _changed_counters(rounds, reference)
     for name, old, new in changed:
         if name == "rows":
             text = _counter_change(name, old, new, reference)

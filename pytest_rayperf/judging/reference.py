@@ -37,12 +37,14 @@ class Reference:
     sessions: the oldest first.
     beside: whether its one session was measured now, in turn with the rounds (`--rayperf-against`): the i-th
         of its rounds beside the i-th of theirs.
+    cores: of the machine that it was measured on; None where that is not known.
     """
 
     name: str
     subject: Subject
     sessions: tuple[ReferenceSession, ...]
     beside: bool = False
+    cores: int | None = None
 
     @property
     def source(self) -> str:

@@ -15,12 +15,13 @@ from typing import Any
 from pytest_rayperf.baselines.store import reference_of
 from pytest_rayperf.baselines.stored import Stored
 from pytest_rayperf.errors import ConfigurationError
+from pytest_rayperf.judging.carrying import carried, most_carried
 from pytest_rayperf.judging.policy import Policy, look_schedule
 from pytest_rayperf.judging.reference import STALE, Reference, ReferenceSession
 from pytest_rayperf.offline.rereading import MOST_LOOKS, Report, Reread, as_known, reread, with_rows
 from pytest_rayperf.reports.json import changes_between, verdict_to_json
 from pytest_rayperf.results import STATUSES, Subject, Verdict
-from pytest_rayperf.verdict import judge, same_software
+from pytest_rayperf.verdict import judge
 
 Key = tuple[str, str | None]
 """Node id and variant."""
@@ -44,7 +45,7 @@ class Old:
         name: how messages call it.
         environment: whose figures they are.
         references: by benchmark.
-        elsewhere: by benchmark, the baseline of another environment: its counters carry over.
+        elsewhere: by benchmark, the baselines of other environments: their counters carry over.
         unusable: by benchmark, why there is no reference, in words.
         inferred: benchmarks whose subject is the run's (`Reread.inferred`).
         rows_unknown: those that do not tell their rows (`Reread.rows_unknown`).
@@ -54,7 +55,7 @@ class Old:
     name: str
     environment: str
     references: Mapping[Key, Reference]
-    elsewhere: Mapping[Key, Reference] = field(default_factory=dict)
+    elsewhere: Mapping[Key, Sequence[Reference]] = field(default_factory=dict)
     unusable: Mapping[Key, str] = field(default_factory=dict)
     inferred: frozenset[Key] = frozenset()
     rows_unknown: frozenset[Key] = frozenset()
@@ -74,7 +75,8 @@ def old_run(report: Report, name: str) -> Old:
         reason = _unusable(one)
         if reason is None and one.subject is not None:
             session = ReferenceSession(one.rounds, report["software"], one.work, one.probe)
-            references[one.key] = Reference(name, one.subject, (session,))
+            cores = report["environment"]["cores"]
+            references[one.key] = Reference(name, one.subject, (session,), cores=cores)
             unusable.pop(one.key, None)  # measured once more, and then well
         elif one.key not in references:
             unusable[one.key] = reason or "nothing of it is compared"
@@ -98,11 +100,13 @@ def old_baselines(found: Iterable[Stored], environment: str, name: str) -> Old:
         name: how messages call all of them.
     """
     references: dict[Key, Reference] = {}
-    elsewhere: dict[Key, Reference] = {}
+    elsewhere: dict[Key, list[Reference]] = {}
     for one in found:
-        key = one.baseline.id, one.baseline.variant
-        kept = references if one.environment == environment else elsewhere
-        kept.setdefault(key, reference_of(one.baseline, one.shown))
+        key, reference = (one.baseline.id, one.baseline.variant), reference_of(one.baseline, one.shown)
+        if one.environment == environment:
+            references.setdefault(key, reference)
+        else:
+            elsewhere.setdefault(key, []).append(reference)
     return Old(name, environment, references, elsewhere)
 
 
@@ -257,8 +261,8 @@ def _verdict(one: Reread, report: Report, old: Old, policy: Policy) -> Verdict |
 
 
 def _judged(one: Reread, subject: Subject, report: Report, old: Old, policy: Policy) -> Verdict:
-    reference, elsewhere = old.references.get(one.key), old.elsewhere.get(one.key)
-    known = reference or elsewhere
+    reference, others = old.references.get(one.key), old.elsewhere.get(one.key, ())
+    known = reference or next(iter(others), None)
     if known is not None and one.inferred:
         subject = as_known(subject, known.subject)
     elif reference is not None and one.key in old.inferred:
@@ -266,10 +270,11 @@ def _judged(one: Reread, subject: Subject, report: Report, old: Old, policy: Pol
     if known is not None and one.rows_unknown:
         one = replace(one, rounds=with_rows(one.rounds, known.sessions[-1].rounds[-1].rows or 1))
         if not any(r.counters for r in one.rounds):  # they were not told, and are not 0
-            reference, elsewhere = (each and _without_counters(each) for each in (reference, elsewhere))
+            reference = reference and _without_counters(reference)
+            others = [_without_counters(other) for other in others]
     elif reference is not None and one.key in old.rows_unknown:
         reference = _with_rows(reference, one.rounds[-1].rows or 1)
-    if reference is None and elsewhere is None:
+    if known is None:
         # What its mark demands is judged all the same.
         found = judge(one.rounds, subject, None, policy)
         why = old.unusable.get(one.key)
@@ -277,11 +282,11 @@ def _judged(one: Reread, subject: Subject, report: Report, old: Old, policy: Pol
         mend = "" if old.a_run else "; record it with --rayperf-update-baselines"
         none = Verdict("no-baseline", f"no-baseline: {absent}{mend}")
         return found if found.status != "no-baseline" else none
-    software = report["software"]
     moved = old.environment != report["environment"]["id"]
     if moved and reference is not None and reference.subject == subject:
         return _on_another_machine(one, subject, report, old.environment, reference, policy)
-    found = judge(one.rounds, subject, reference, policy, elsewhere, software, one.work, one.probe)
+    elsewhere = most_carried(others, subject, report["software"], report["environment"]["cores"])
+    found = judge(one.rounds, subject, reference, policy, elsewhere, one.work, one.probe)
     if reference is None or not found.comparisons:
         return found
     disturbed = next((r.disturbed for s in reference.sessions for r in s.rounds if r.disturbed), None)
@@ -313,10 +318,11 @@ def _on_another_machine(
 ) -> Verdict:
     """Times are not compared; what has no noise is, where the software is the same."""
     software = report["software"]
-    found = judge(one.rounds, subject, None, policy, reference, software, one.work, one.probe)
+    kept = carried(reference, software, report["environment"]["cores"])
+    found = judge(one.rounds, subject, None, policy, kept, one.work, one.probe)
     if found.status != "no-baseline":
         return found
-    if any(same_software(session.software, software) for session in reference.sessions):
+    if kept is not None:
         counted = "its counters were compared, and none is worse"
     else:
         changes = changes_between([reference.sessions[-1].software], software) or ()

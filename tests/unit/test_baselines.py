@@ -56,7 +56,7 @@ class TestReading:
     def test_none(self, store):
         assert store.load(SLUG) is None
         assert store.reference(SLUG, ID) is None
-        assert store.elsewhere(SLUG, ID) is None
+        assert list(store.elsewhere(SLUG, ID)) == []
         assert list(store.all()) == []
 
     def test_load(self, store):
@@ -83,15 +83,19 @@ class TestReading:
 
     def test_elsewhere_is_another_environments(self, store):
         write(store)
-        assert store.elsewhere(SLUG, ID) is None
+        assert list(store.elsewhere(SLUG, ID)) == []
         write(store, environment="b-env")
         write(store, environment="a-env")
-        assert store.elsewhere(SLUG, ID).name == "baselines/a-env/model_loading-fix.json"
+        found = list(store.elsewhere(SLUG, ID))
+        assert [one.name for one in found] == [
+            f"baselines/{env}/model_loading-fix.json" for env in ("a-env", "b-env")
+        ]
+        assert {one.cores for one in found} == {make_baseline().environment.cores}
 
     def test_elsewhere_passes_over_another_test(self, store):
         write(store, environment="a-env", baseline=make_baseline(id="test_x.py::test_x"))
         write(store, environment="b-env")
-        assert store.elsewhere(SLUG, ID).name == "baselines/b-env/model_loading-fix.json"
+        assert [one.name for one in store.elsewhere(SLUG, ID)] == ["baselines/b-env/model_loading-fix.json"]
 
     def test_all_of_this_environment_in_order(self, store):
         for slug in ("b", "a", "c"):

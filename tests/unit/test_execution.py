@@ -31,6 +31,7 @@ def executor_on():
             cpu_seconds=lambda: None,
             started_here=True,
             num_cpus=2,
+            nodes=1,
         )
         clock = iter(range(100)).__next__
         return RayExecutor(cluster, lambda: made, warned.append, clock=clock), warned

@@ -296,8 +296,8 @@ def test_the_verdict_on_rounds_read_back_is_that_on_the_rounds(rounds, sessions,
     reference = make_reference(*sessions, software=SOFTWARE, probe=PROBE)
     policy = Policy(timed=timed, min_throughput=100.0)
     for known, elsewhere in ((reference, None), (None, reference)):
-        said = judge(one.rounds, one.subject, known, policy, elsewhere, SOFTWARE, one.work, one.probe)
-        assert said == judge(rounds, SUBJECT, known, policy, elsewhere, SOFTWARE, work, probe)
+        said = judge(one.rounds, one.subject, known, policy, elsewhere, one.work, one.probe)
+        assert said == judge(rounds, SUBJECT, known, policy, elsewhere, work, probe)
 
 
 def test_the_property_is_about_verdicts_that_differ():
