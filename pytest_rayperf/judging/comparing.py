@@ -11,8 +11,9 @@ interval has two limits with a chance of error each, over all looks at the data:
     high <= T       unchanged
     otherwise       inconclusive
 
-The smallest detectable slowdown (`mde`) is the limit that is missed with 10 %: below `high`, so that where it
-is above T nothing is called unchanged.
+The smallest detectable slowdown (`mde`) is the limit that is missed with 10 %, over all looks too: below
+`high`, so that where it is above T nothing is called unchanged, and near to it, so that what is inconclusive
+is not said to have seen much less than T.
 
 What each look may spend of these chances is in `sequential.py`: more at later looks. What is said after few
 rounds rests on what is believed of the noise, and the last look shall say nearly what it would say alone.
@@ -172,6 +173,7 @@ def _compare(series: Series, found: _Found, policy: Policy) -> Comparison:
     limit, rounds = policy.max_slowdown, len(series.current)
     slowdown = _limits(series, found, rounds, policy)
     alpha = _alpha(series, found.whole, rounds, policy)
+    missed = nominal_level(1 - POWER, policy.looks, rounds, found.whole.fixed_share)
     status: Status = "inconclusive"
     if slowdown.low > limit:
         status = "regressed"
@@ -187,7 +189,7 @@ def _compare(series: Series, found: _Found, policy: Policy) -> Comparison:
         current=current,
         slowdown=slowdown,
         threshold=limit,
-        mde=found.whole.detectable(POWER),
+        mde=found.whole.detectable(1 - missed),
         at_equal_work=series.work is not None,
     )
 

@@ -154,7 +154,8 @@ class TestLimits:
         beta = nominal_level(BETA, policy.looks, n, share)
         worse = estimate if metric.better == "lower" else estimate.inverse
         assert comparison.slowdown == worse.interval(alpha, beta)
-        assert comparison.mde == worse.detectable(POWER)
+        missed = nominal_level(1 - POWER, policy.looks, n, share)
+        assert comparison.mde == worse.detectable(1 - missed) < comparison.slowdown.high
 
     def test_pairs_could_see_less_than_sessions(self):
         assert by_sessions(1.0).mde > by_pairs(1.0).mde > 1
@@ -519,7 +520,8 @@ class TestWaiting:
         assert found.slowdown.ratio == pytest.approx(wall / cpu * saved)
         assert found.slowdown.low == pytest.approx(own.interval(alpha, alpha).low * saved)
         assert found.slowdown.high == pytest.approx(whole.interval(beta, beta).high)
-        assert found.mde == pytest.approx(whole.detectable(POWER))
+        missed = nominal_level(1 - POWER, POLICY.looks, 7, whole.fixed_share)
+        assert found.mde == pytest.approx(whole.detectable(1 - missed))
 
     @BOTH
     def test_what_may_not_have_been_saved_is_not_taken_off_the_upper_limit(self, compare, ratio_of):
