@@ -139,6 +139,11 @@ class Resources:
             self.images()
         if _any_uses(tests, "classifier"):
             self.classifier()
+        elif self.options.model != self.options.profile.model:
+            # Data and weights that nobody wants need not be there; this is a bad option all the same.
+            from pytest_rayperf.models.checkpoints import check_model
+
+            check_model(self.options.model)
         if self.options.has_far_side and tests:
             self._start_far_side(tests)
         self.progress.done()

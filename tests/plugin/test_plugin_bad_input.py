@@ -103,6 +103,12 @@ def test_an_unknown_model(project, squeezenet):
     assert "has no such model; did you mean squeezenet1_1" in error
 
 
+def test_an_unknown_model_that_no_test_uses(project, squeezenet):
+    project.tests()
+    assert "has no such model" in project.refused("--rayperf-model=squeezenet1_2")
+    assert project.measure("--rayperf-model=squeezenet1_1", "--rayperf-weights=missing.pth").ret == 0
+
+
 def test_weights_that_cannot_be_used(project, squeezenet):
     project.tests(NEEDS_MODEL)
     model = "--rayperf-model=squeezenet1_1"
