@@ -192,7 +192,7 @@ class RayExecutor:
             spoiled,
         )
 
-    def count_work(self, pipeline: Pipeline, *, anew: bool = False) -> Work:
+    def count_work(self, pipeline: Pipeline, *, anew: bool = False, rows: int | None = None) -> Work:
         """Count the pipeline's work for a few batches, untimed.
 
         Raises:
@@ -207,7 +207,8 @@ class RayExecutor:
             # What an earlier cluster had is gone with it.
             self._counting, self._counting_since = KeptProcess(), self._cluster.starts
         try:
-            return count_work(pipeline) if anew else self._counting.count_work(pipeline)
+            counts = count_work if anew else self._counting.count_work
+            return counts(pipeline, rows=rows)
         except ray.exceptions.RayError as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise WorkUncountable(f"a pass over its first rows broke: {lines[-1]}") from error

@@ -83,13 +83,14 @@ class Executor(Protocol):
         """
         ...
 
-    def count_work(self, pipeline: Pipeline, *, anew: bool = False) -> Work:
+    def count_work(self, pipeline: Pipeline, *, anew: bool = False, rows: int | None = None) -> Work:
         """Count the pipeline's work for a few batches, in one process, untimed.
 
         Args:
             pipeline: returns a lazy dataset.
             anew: in new processes, twice, so that what is not determined is left out; else in one that has
                 counted others before.
+            rows: as many of the data as what it is compared with; None leaves it to the pipeline's batches.
 
         Raises:
             WorkUncountable: it cannot be counted so; the text says why.

@@ -10,7 +10,7 @@ from types import ModuleType
 
 from pytest_rayperf.against.far import FarPipeline, FarSide, FarSideError
 from pytest_rayperf.errors import BaselineError
-from pytest_rayperf.harness.conclusions import Item, Side
+from pytest_rayperf.harness.conclusions import Count, Item, Side
 from pytest_rayperf.interrupts import collect_garbage
 from pytest_rayperf.judging.reference import Reference, ReferenceSession
 from pytest_rayperf.measurement import AfterRound, Execution, Executor, Pipeline, Samples
@@ -98,12 +98,12 @@ class Beside:
         session = ReferenceSession(rounds, self._far.software, self._work.get(side.variant))
         return replace(side, reference=Reference(self._far.name, self._item.subject, (session,), beside=True))
 
-    def with_work(self, side: Side, count: Callable[[bool], Work]) -> tuple[Side, Work | None, str | None]:
+    def with_work(self, side: Side, count: Count) -> tuple[Side, Work | None, str | None]:
         """Count the work of both sides: once each, and where they differ again, in processes of their own.
 
         Args:
             side: the near side's benchmark.
-            count: counts the near side's work; given true, in processes of its own.
+            count: counts the near side's work.
 
         Returns:
             The benchmark with the far side's work in its reference; the near side's, or why there is none.
@@ -113,7 +113,8 @@ class Beside:
         pipeline = self._pipeline(self._far, side.variant)
         try:
             for anew in (False, True):
-                then, now = pipeline.count_work(anew=anew), count(anew)
+                then = pipeline.count_work(anew=anew)
+                now = count(anew, then.rows or None)
                 if then.software != now.software or not compare_work(now, then):
                     break
         except (WorkUncountable, FarSideError, BaselineError) as reason:
@@ -135,9 +136,9 @@ class BothSides:
             return pipeline.run(on_rows, keep_outputs=keep_outputs)
         return self._near.run(pipeline, keep_outputs=keep_outputs, on_rows=on_rows)
 
-    def count_work(self, pipeline: Pipeline, *, anew: bool = False) -> Work:
+    def count_work(self, pipeline: Pipeline, *, anew: bool = False, rows: int | None = None) -> Work:
         """As the near side's does."""
-        return self._near.count_work(pipeline, anew=anew)
+        return self._near.count_work(pipeline, anew=anew, rows=rows)
 
     def profile(self, pipeline: Pipeline, folder: Path, slug: str) -> Profile:
         """As the near side's does."""

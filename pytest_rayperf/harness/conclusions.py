@@ -21,6 +21,10 @@ from pytest_rayperf.work.comparison import compare_work
 from pytest_rayperf.work.counts import Work, WorkUncountable
 from pytest_rayperf.wrong import unfinished
 
+Count = Callable[[bool, int | None], Work]
+"""Counts a pipeline's work: whether in processes of its own, several times; and of how many rows: those of
+what it is compared with, or (None) as its batches have it."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -138,18 +142,15 @@ class Conclusions:
             baseline_software=side.reference.sessions[-1].software if side.reference else None,
         )
 
-    def counted(
-        self, side: Side, rounds: Sequence[Round], count: Callable[[bool], Work]
-    ) -> tuple[Work | None, str | None]:
+    def counted(self, side: Side, rounds: Sequence[Round], count: Count) -> tuple[Work | None, str | None]:
         """The work of a benchmark's pipeline, where anything asks for it; or why it could not be counted.
 
         Args:
             side: whose baseline it is compared with.
             rounds: of the pipeline. One that executes by itself would execute once more, and is not counted;
                 nor is one that its rounds' counters fail already.
-            count: counts it, if true in processes of its own, several times. So what is recorded is counted,
-                and what differs from the baseline before anything is said of it: another pipeline may have
-                left something behind.
+            count: counts it. In processes of its own what is recorded, and what differs from the baseline
+                before anything is said of it: another pipeline may have left something behind.
         """
         if not self._is_countable(rounds):
             return None, None
@@ -162,15 +163,19 @@ class Conclusions:
             return None, None
         try:
             if reference is None or then is None:
-                return count(True), None
-            work = count(False)
+                return count(True, None), None
+            work = count(False, then.rows or None)
             then = reference.work_with(work.software) or then
+            if then.rows != work.rows:  # what was counted with these versions was of others
+                work = count(False, then.rows or None)
             if work.software == then.software and not compare_work(work, then):
                 # What is recorded stays: it was shown by repetition, and names what is not determined.
                 return (then if options.update_baselines else work), None
+            if options.update_baselines:
+                return count(True, None), None
             # With other software nothing of it gates: no need to make sure of it.
-            if options.update_baselines or (work.software == then.software and compare_work(work, then)):
-                work = count(True)
+            if work.software == then.software:
+                work = count(True, then.rows or None)
         except WorkUncountable as error:
             return None, str(error)
         return work, None

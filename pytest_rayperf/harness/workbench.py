@@ -131,9 +131,9 @@ class Workbench:
     ) -> tuple[Side, tuple[Work | None, str | None]]:
         """The benchmark, with the far side's work if there is one; and its own, or why it is not counted."""
 
-        def count(anew: bool) -> Work:
+        def count(anew: bool, rows: int | None) -> Work:
             self._show(side.variant or self.item.name, "counting work")
-            return self.executor.count_work(pipeline, anew=anew)
+            return self.executor.count_work(pipeline, anew=anew, rows=rows)
 
         if side.reference is None or not side.reference.beside:
             return side, self.conclusions.counted(side, rounds, count)

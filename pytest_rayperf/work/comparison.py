@@ -48,7 +48,7 @@ class WorkChange:
         `operators`.
     unit: what `now` and `then` are of: `a row`, `a construction` of the UDF, `a pass`.
     now, then: amounts; None where one side does not have the operator.
-    gates: whether it is a fault of the pipeline's: False where the software differs.
+    gates: whether it is a fault of the pipeline's: False where the software differs, or the rows.
     explanation: the change in words, with the functions whose calls changed most.
     """
 
@@ -75,11 +75,14 @@ def compare_work(now: Work, then: Work) -> tuple[WorkChange, ...]:
     """What changed, by operator in the pipeline's order; empty where nothing did.
 
     Amounts a row are compared, exactly but for `MARGINS`. A counter that one side does not have is passed
-    over; `not_compared` names it.
+    over; `not_compared` names it. Passes over other rows do not gate: what is done once a block makes more
+    or less a row then.
     """
-    differences = software_differences(now, then)
-    gates = not differences
+    differences = list(software_differences(now, then))
     aside = f" (with other software: {', '.join(differences)})" if differences else ""
+    if now.rows != then.rows:
+        aside += f" (of other rows: {then.rows} -> {now.rows})"
+    gates = not aside
     changes: list[WorkChange] = []
     for new, old in _pairs(now.operators, then.operators):
         if new is None or old is None:

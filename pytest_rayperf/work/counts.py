@@ -84,6 +84,15 @@ class Work:
     software: Mapping[str, str]
     undetermined: tuple[str, ...] = ()
 
+    @property
+    def rows(self) -> int:
+        """How many rows of the data the pass was over; 0 where there is no operator.
+
+        Counts of other rows are none of the same: what is done once a block is shared by more, or by fewer.
+        """
+        # What lists files gets paths; the read behind it gives the rows.
+        return next((one.rows for one in self.operators if one.name != "ListFiles"), 0)
+
 
 def work_to_json(work: Work) -> dict[str, Any]:
     """As JSON's types; `work_from_json` makes an equal one of it."""

@@ -57,8 +57,13 @@ class PassPlan:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-def plan_pass(dataset: Dataset, max_rows: int) -> PassPlan:
-    """Plan a pass over the first rows of a lazy dataset: two of its largest batches, at most `max_rows`.
+def plan_pass(dataset: Dataset, max_rows: int, rows: int | None = None) -> PassPlan:
+    """Plan a pass over the first rows of a lazy dataset.
+
+    Args:
+        dataset: nothing of it is executed.
+        max_rows: of two of its largest batches, how many rows at most.
+        rows: so many, whatever its batches.
 
     Raises:
         WorkUncountable: the pipeline has an operator that is more than a function of blocks one after
@@ -77,7 +82,8 @@ def plan_pass(dataset: Dataset, max_rows: int) -> PassPlan:
     physical = planned[0] if isinstance(planned, tuple) else planned  # with callbacks from Ray 2.5x on
     operators = _chain(physical.dag)
     batches = [size for size in (_attribute(op, "batch_size") for op in chain) if isinstance(size, int)]
-    rows = min(max_rows, max(2 * max(batches, default=0), MIN_ROWS))
+    if rows is None:
+        rows = min(max_rows, max(2 * max(batches, default=0), MIN_ROWS))
     stages = _stages(operators[1:], chain)
     blocks, read_tasks = _inputs(operators[0], chain[0], rows)
     return PassPlan(stages, blocks, read_tasks, rows, dataset.context, _actor_options(operators))

@@ -47,6 +47,7 @@ def count_work(
     repeats: int = 2,
     max_rows: int = MAX_ROWS,
     time_limit_s: float = TIME_LIMIT_S,
+    rows: int | None = None,
 ) -> Work:
     """Count the work that a pipeline's operators do for its first rows.
 
@@ -60,20 +61,21 @@ def count_work(
         max_rows: how many rows are read at most. Two of the largest batches are, if that is less; of a batch
             that is larger, this many rows.
         time_limit_s: seconds that one process may take, its start included.
+        rows: how many are read, whatever the batches: as many as what it is to be compared with.
 
     Raises:
         WorkUncountable: the pipeline is none of one operator after another (it shuffles, joins, writes, or
             has executed by the time it returns), has an asynchronous UDF, or takes too long.
         ray.exceptions.RayError: an operator raised, or the process died.
-        ValueError: `repeats` or `max_rows` is below 1.
+        ValueError: `repeats`, `max_rows` or `rows` is below 1.
     """
     import ray
 
-    if repeats < 1 or max_rows < 1:
-        raise ValueError(f"repeats and max_rows must be 1 or more, got {repeats} and {max_rows}")
+    if min(repeats, max_rows, 1 if rows is None else rows) < 1:
+        raise ValueError(f"repeats and rows must be 1 or more, got {repeats}, {max_rows} and {rows}")
     passes = []
     for _ in range(repeats):
-        plan = _plan(pipeline, max_rows)
+        plan = _plan(pipeline, max_rows, rows)
         process = _process(plan)
         try:
             passes.append(_run(plan, process, time_limit_s))
@@ -95,9 +97,11 @@ class KeptProcess:
         self._process: Any = None
         self._options: dict[str, Any] | None = None
 
-    def count_work(self, pipeline: Callable[[], Any], *, max_rows: int = MAX_ROWS) -> Work:
+    def count_work(
+        self, pipeline: Callable[[], Any], *, max_rows: int = MAX_ROWS, rows: int | None = None
+    ) -> Work:
         """As the function of that name does with one repetition; raises what that raises."""
-        plan = _plan(pipeline, max_rows)
+        plan = _plan(pipeline, max_rows, rows)
         if self._process is None or self._options != plan.options:
             self.close()
             self._process, self._options = _process(plan), plan.options
@@ -119,7 +123,7 @@ class KeptProcess:
             ray.kill(process)
 
 
-def _plan(pipeline: Callable[[], Any], max_rows: int) -> PassPlan:
+def _plan(pipeline: Callable[[], Any], max_rows: int, rows: int | None) -> PassPlan:
     from ray.data import Dataset
 
     dataset = pipeline()
@@ -127,7 +131,7 @@ def _plan(pipeline: Callable[[], Any], max_rows: int) -> PassPlan:
         raise WorkUncountable(
             f"the pipeline returned {type(dataset).__name__}, no lazy dataset: it has executed already"
         )
-    return plan_pass(dataset, max_rows)
+    return plan_pass(dataset, max_rows, rows)
 
 
 def _process(plan: PassPlan) -> Any:

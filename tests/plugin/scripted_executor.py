@@ -34,6 +34,7 @@ DEFAULTS = {
     "load_seconds": 0.05,  # of CPU time; what loading the model costs
     "hides": False,  # whether what is put in hides behind other work
     "work": None,  # counter -> amount for 32 rows; None cannot be counted
+    "window": 32,  # rows that are counted where nobody asks for a number
     "interrupt_at": None,  # the how manieth execution is interrupted
 }
 
@@ -78,14 +79,16 @@ class ScriptedExecutor:
         outputs = plan["outputs"] if keep_outputs else None
         return Execution(round_, outputs and {name: np.array(values) for name, values in outputs.items()})
 
-    def count_work(self, pipeline, *, anew=False):
+    def count_work(self, pipeline, *, anew=False, rows=None):
         script = self.folder / "script.json"
         plan = {**DEFAULTS, **(json.loads(script.read_text()) if script.exists() else {}), **pipeline()}
         with (self.folder / "work.log").open("a") as log:
             log.write("anew\n" if anew else "kept\n")
         if plan["work"] is None:
             raise WorkUncountable("the script has no work")
-        return Work((OperatorWork("MapBatches(Classify)", 32, {}, plan["work"], {}),), {"ray": "2.60"})
+        rows = rows or plan["window"]
+        counts = {name: rows * n // 32 for name, n in plan["work"].items()}
+        return Work((OperatorWork("MapBatches(Classify)", rows, {}, counts, {}),), {"ray": "2.60"})
 
     def slowed(self, pipeline, fault):
         assert fault.udf == "Classify"

@@ -164,6 +164,16 @@ class TestVerdicts:
         assert ("FLOPs a row 2.00x" in only(report)["verdict"]["reason"]) == bool(code)
         assert (project.path / "work.log").read_text().split() == ["kept", "anew"][: 1 + code]
 
+    def test_work_is_counted_over_as_many_rows_as_there(self, project, commit):
+        pipe = {"figures": {"startup_seconds": 0.5}, "work": {"flops": 100}}
+        project.tests()
+        project.script(**pipe)
+        commit()
+        project.script(**pipe, window=16)
+        result, report = project.report("--rayperf-against=HEAD")
+        assert result.ret == 0, result.stdout.str()
+        assert only(report)["work"]["operators"][0]["rows"] == 32
+
     def test_a_target_holds_without_a_baseline(self, project, commit):
         project.tests(
             "import pytest\n"

@@ -51,6 +51,27 @@ def test_the_same_work_is_counted_once_in_the_kept_process(project, counted):
     assert passes(project)[3:] == ["kept"]
 
 
+@pytest.mark.parametrize("window", [16, 64])
+def test_other_batches_are_counted_over_the_baseline_s_rows(project, window):
+    """Twice the rows in a pass, for the batches are larger, are not twice the work."""
+    pipe = {"work": {"python_calls": 320}, "figures": {"startup_seconds": 1.0}}
+    project.tests(f"def test_pipe(rayperf): rayperf(lambda: {pipe})")
+    project.record(3)
+    project.tests(f"def test_pipe(rayperf): rayperf(lambda: {pipe | {'window': window}})")
+    result, report = project.report("--rayperf-gate")
+    assert result.ret == 0, result.stdout.str()
+    assert report["benchmarks"][0]["work"]["operators"][0]["rows"] == 32
+    assert passes(project)[3:] == ["kept"]
+    project.tests(
+        f"def test_pipe(rayperf): rayperf(lambda: {pipe | {'window': window, 'work': {'python_calls': 640}}})"
+    )
+    result, report = project.report("--rayperf-gate")
+    assert "Python calls a row 2.00x (10 -> 20)" in report["benchmarks"][0]["verdict"]["reason"]
+    project.record()
+    recorded = json.loads(project.baseline().read_text(encoding="utf-8"))["sessions"][-1]["work"]
+    assert recorded["operators"][0]["rows"] == window, "what is recorded is the pipeline's own choice"
+
+
 def test_less_work_is_an_improvement(project, counted):
     counted(python_calls=320)
     project.record()

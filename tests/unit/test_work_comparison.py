@@ -48,6 +48,30 @@ class TestSameCode:
         assert same_code(one, replace(one, software={"torch": "x"}))
 
 
+class TestRows:
+    """Of the data: a pass over others shares what is done once a block among more, or fewer."""
+
+    def test_are_those_of_the_first_operator(self):
+        assert work(operator(rows=8), operator(name="B", rows=16)).rows == 8
+        assert work().rows == 0
+
+    def test_are_not_the_paths_that_are_listed(self):
+        assert work(operator(name="ListFiles", rows=2), operator(name="ReadFiles", rows=16)).rows == 16
+
+    def test_others_do_not_gate(self):
+        once = {"python_calls": 160}
+        changes = compare(operator(rows=32, counts=once), operator(rows=16, counts=once))
+        assert [(c.counter, c.gates) for c in changes] == [("rows", False), ("python_calls", False)]
+        assert all(c.explanation.endswith(" (of other rows: 16 -> 32)") for c in changes)
+
+    def test_more_of_them_for_a_later_operator_gate(self):
+        read = operator(name="Read", rows=16)
+        (change,) = compare_work(
+            work(read, operator(rows=32, counts={})), work(read, operator(rows=16, counts={}))
+        )
+        assert (change.counter, change.ratio, change.gates, change.regression) == ("rows", 2.0, True, True)
+
+
 class TestCounters:
     @LIGHT
     @given(works)
