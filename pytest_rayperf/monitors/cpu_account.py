@@ -19,6 +19,9 @@ that worked: with 2 CPUs and 6 workers they add up to some 50 ms, which is 5 % o
 half of the usual limit of 10 %.
 """
 
+RECENT_S = 10.0
+"""What was accounted longer ago than this tells nothing of now."""
+
 
 class ProcessTree:
     """The processes `roots` and all that come of them, and the CPU time that they have used together.
@@ -87,7 +90,7 @@ class CpuShares:
     Attributes:
         others: used by processes that are not in the tree, in `accounted_seconds`.
         steal: taken by the hypervisor, in all of the time.
-        seconds: the time.
+        seconds: the time; of a block that is too short by itself that of those just before, too.
         accounted_seconds: that part of it in which all CPU time could be told apart.
         problem: why nothing was measured; None if something was.
     """
@@ -99,8 +102,36 @@ class CpuShares:
     problem: str | None = None
 
 
+@dataclass
+class _Sums:
+    """CPU seconds of one block, of the CPUs that may be used; `accounted`: where it could be told apart."""
+
+    ended: float = 0.0
+    seconds: float = 0.0
+    capacity: float = 0.0
+    steal: float = 0.0
+    accounted_seconds: float = 0.0
+    accounted_capacity: float = 0.0
+    others: float = 0.0
+
+    def with_those_of(self, before: _Sums) -> _Sums:
+        """Of both blocks together."""
+        return _Sums(
+            self.ended,
+            self.seconds + before.seconds,
+            self.capacity + before.capacity,
+            self.steal + before.steal,
+            self.accounted_seconds + before.accounted_seconds,
+            self.accounted_capacity + before.accounted_capacity,
+            self.others + before.others,
+        )
+
+
 class CpuAccount:
     """Accounts the time of the CPUs that the processes `roots` may use, from one `sample()` to the next.
+
+    Blocks that are too short by themselves (`SHORTEST_S`), or in which too little could be told apart, are
+    looked at together with those just before: who has the machine changes by the second, not by the round.
 
     Others' time is what is left of the CPUs' time when their idle time, interrupts, stolen time and the
     time of the tree are taken from it. Idle time is taken, not the sum of busy kinds, for kernels without
@@ -136,19 +167,23 @@ class CpuAccount:
         self._proc = proc if proc is not None else ProcFs()
         self._affinity = affinity if affinity is not None else lambda: _affinity(self._roots)
         self._clock = clock
+        self._before: list[_Sums] = []
+        self._now = _Sums()
+        self.problem: str | None = None
+        """Why nothing is accounted; None if it is."""
         self.start()
 
     def start(self) -> None:
-        """Forget what was accounted."""
+        """Begin a new block."""
+        recent = self._clock() - RECENT_S
+        known = [] if self.problem is not None else [self._now]
+        self._before = [one for one in (*self._before, *known) if one.seconds and one.ended >= recent]
+        self._now, self.problem = _Sums(), None
         self._tree = ProcessTree(self._roots, self._proc)
         self._last: tuple[float, float, Mapping[int, CpuTimes]] | None = None
         self._usable: set[int] = set()
-        self._seconds = self._capacity = self._steal = 0.0
-        self._accounted_seconds = self._accounted_capacity = self._others = 0.0
         self._ours_over_time: list[Span] = []
         self._others_over_time: list[Span] = []
-        self.problem: str | None = None
-        """Why nothing is accounted; None if it is."""
 
     @property
     def pids(self) -> set[int]:
@@ -167,14 +202,18 @@ class CpuAccount:
     def shares(self) -> CpuShares:
         """What was accounted. See `SHORTEST_S` for how little time says nothing."""
         told = self.problem is None
+        sums = self._now
+        for before in reversed(self._before):
+            if sums.accounted_seconds < SHORTEST_S:
+                sums = sums.with_those_of(before)
         return CpuShares(
             # Below 0 by what the rounding to ticks makes of a machine without others.
-            others=min(max(self._others / self._accounted_capacity, 0.0), 1.0)
-            if told and self._accounted_seconds >= SHORTEST_S
+            others=min(max(sums.others / sums.accounted_capacity, 0.0), 1.0)
+            if told and sums.accounted_seconds >= SHORTEST_S
             else None,
-            steal=self._steal / self._capacity if told and self._seconds >= SHORTEST_S else None,
-            seconds=self._seconds,
-            accounted_seconds=self._accounted_seconds,
+            steal=sums.steal / sums.capacity if told and sums.seconds >= SHORTEST_S else None,
+            seconds=sums.seconds,
+            accounted_seconds=sums.accounted_seconds,
             problem=self.problem,
         )
 
@@ -212,9 +251,11 @@ class CpuAccount:
         seconds = end - begin
         capacity = seconds * len(usable)
         steal = sum(after[cpu].steal - before[cpu].steal for cpu in usable)
-        self._seconds += seconds
-        self._capacity += capacity
-        self._steal += steal
+        now = self._now
+        now.ended = end
+        now.seconds += seconds
+        now.capacity += capacity
+        now.steal += steal
         if not whole or before.keys() != after.keys():
             self._keep(begin, end, None, None)
             return  # or a CPU was put on or off meanwhile
@@ -222,11 +263,11 @@ class CpuAccount:
             after[cpu].idle - before[cpu].idle + after[cpu].interrupts - before[cpu].interrupts
             for cpu in usable
         )
-        self._accounted_seconds += seconds
-        self._accounted_capacity += capacity
+        now.accounted_seconds += seconds
+        now.accounted_capacity += capacity
         # Not cut at 0 here: ticks that one interval lacks are in its neighbours.
         others = capacity - free - steal - ours
-        self._others += others
+        now.others += others
         if capacity > 0:
             self._keep(begin, end, 100 * ours / capacity, 100 * others / capacity)
 

@@ -335,6 +335,72 @@ class TestAccount:
         counted.sample()
         assert (counted.shares().others, counted.shares().steal) == (None, None)
 
+    @staticmethod
+    def block(made, counted, seconds, others, steal=0.0):
+        counted.start()
+        counted.sample()
+        made.work(OTHER, others)
+        made.pass_time(seconds, busy=others, steal=steal)
+        counted.sample()
+        return counted.shares()
+
+    def test_short_ones_are_looked_at_together_with_those_just_before(self):
+        """Rounds of 0.2 s beside a burner are as disturbed as rounds of 2 s."""
+        made = machine()
+        counted = account(made)
+        for _ in range(2):
+            shares = self.block(made, counted, 0.2, others=0.1, steal=0.1)
+            assert (shares.others, shares.steal) == (None, None)
+        shares = self.block(made, counted, 0.2, others=0.4)
+        assert shares.others == pytest.approx(0.6 / 1.2)
+        assert shares.steal == pytest.approx(0.2 / 1.2)
+        assert (shares.seconds, shares.accounted_seconds) == pytest.approx((0.6, 0.6))
+        # No more of them than it takes, the latest first.
+        shares = self.block(made, counted, 0.4, others=0.0)
+        assert shares.seconds == pytest.approx(0.6)
+        assert shares.others == pytest.approx(0.4 / 1.2)
+
+    def test_one_that_is_long_enough_is_looked_at_alone(self):
+        made = machine()
+        counted = account(made)
+        self.block(made, counted, 0.2, others=0.4)
+        assert self.block(made, counted, 0.5, others=0.1).others == pytest.approx(0.1)
+
+    def test_one_in_which_too_little_was_told_apart_is_not_alone(self):
+        made = machine()
+        counted = account(made)
+        self.block(made, counted, 0.4, others=0.2)
+        made.start(210, RAYLET)
+        counted.start()
+        counted.sample()
+        made.pass_time(0.3, busy=0)
+        counted.sample()
+        made.end(210)
+        made.pass_time(3, busy=0)
+        counted.sample()
+        shares = counted.shares()
+        assert shares.others == pytest.approx(0.2 / 1.4)
+        assert (shares.seconds, shares.accounted_seconds) == pytest.approx((3.7, 0.7))
+
+    @pytest.mark.parametrize(("pause", "told"), [(8, True), (11, False)])
+    def test_what_is_long_ago_tells_nothing_of_now(self, pause, told):
+        made = machine()
+        counted = account(made)
+        self.block(made, counted, 0.3, others=0.3)
+        made.pass_time(pause, busy=0)
+        shares = self.block(made, counted, 0.3, others=0.0)
+        assert (shares.others is not None) == told
+        assert shares.seconds == pytest.approx(0.6 if told else 0.3)
+
+    def test_of_one_that_broke_off_nothing_is_kept(self):
+        made = machine()
+        counted = account(made)
+        self.block(made, counted, 0.3, others=0.3)
+        made.broken = OSError("once")
+        counted.sample()
+        made.broken = None
+        assert self.block(made, counted, 0.3, others=0.3).others is None
+
     def test_no_time_tells_nothing(self):
         counted = account(machine())
         assert counted.shares().others is None
