@@ -220,7 +220,8 @@ class Comparison:
     slowdown: Interval
     threshold: float
     mde: float
-    """Smallest slowdown that these rounds would have shown with 90 % power, given the noise met."""
+    """Smallest slowdown that, given the noise met, would have given worse rounds than these with 90 % power:
+    what is above it is ruled out. From where on one is called regressed is another question."""
     at_equal_work: bool = False
     """Whether `reference` is what it would have been at this session's CPU seconds a row."""
     since: str | None = None

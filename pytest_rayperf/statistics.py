@@ -18,6 +18,7 @@ figures contradict is left out.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -266,7 +267,9 @@ def _moderated(squares: float, df: int, prior: float, weight: float, point: floa
 @lru_cache(maxsize=4096)
 def _t_quantile(df: float, tail: float) -> float:
     """Beyond which Student's t is with that chance; with infinite `df` it is the normal's."""
-    return -float(special.ndtri(tail) if math.isinf(df) else special.stdtrit(df, tail))
+    found = -float(special.ndtri(tail) if math.isinf(df) else special.stdtrit(df, tail))
+    # stdtrit gives the wrong infinity for chances near the smallest number (df 3: below 1e-238).
+    return sys.float_info.max if math.isinf(found) else found
 
 
 @lru_cache(maxsize=4096)

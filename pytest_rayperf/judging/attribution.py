@@ -22,6 +22,10 @@ that are in use, everybody stands in line longer."""
 _UNCHANGED = 0.03
 """An operator that grew by less than this share of the whole is called unchanged: round-to-round noise."""
 
+_MANY = 9.0
+"""From ten times on it is said how many times as much it is: what had hardly waited may wait 400 times as
+long."""
+
 
 def attribute(now: Sequence[Round], before: Sequence[Round]) -> Attribution | None:
     """What changed between the rounds `before` and those of `now`; None where no operator was measured."""
@@ -61,14 +65,22 @@ def tell(found: Attribution) -> str:
     """`MapBatches(Classifier) +24% CPU (+20% of the whole); ReadImage unchanged; waiting +0%`."""
     parts = [f"{name} is new" for name in found.new]
     for change in found.changes:
-        if abs(change.share) < _UNCHANGED or change.own is None:
+        if abs(change.share) < _UNCHANGED:
             parts.append(f"{change.operator} unchanged")
         else:
             of_whole = f" ({change.share:+.0%} of the whole)" if len(found.changes) > 1 else ""
-            parts.append(f"{change.operator} {change.own:+.0%} {change.kind}{of_whole}")
+            parts.append(f"{change.operator} {_grown(change)}{of_whole}")
     if found.waiting is not None:
         parts.append(f"waiting {_signed(found.waiting)}")
     return "; ".join(parts)
+
+
+def _grown(change: Change) -> str:
+    if change.own is None:
+        return f"{change.kind} from 0"
+    return (
+        f"{change.own + 1:.0f}x {change.kind}" if change.own >= _MANY else f"{change.own:+.0%} {change.kind}"
+    )
 
 
 def _signed(share: float) -> str:

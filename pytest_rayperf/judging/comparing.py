@@ -172,12 +172,13 @@ def _likely(reach: float, now: LogEstimate, then: LogEstimate, *, certain: bool)
 def _compare(series: Series, found: _Found, policy: Policy) -> Comparison:
     limit, rounds = policy.max_slowdown, len(series.current)
     slowdown = _limits(series, found, rounds, policy)
-    alpha = _alpha(series, found.whole, rounds, policy)
+    # Not more than beta, either: what is shown shall be beyond the threshold.
+    sure = min(_alpha(series, found.whole, rounds, policy), _beta(found.whole, rounds, policy))
     missed = nominal_level(1 - POWER, policy.looks, rounds, found.whole.fixed_share)
     status: Status = "inconclusive"
     if slowdown.low > limit:
         status = "regressed"
-    elif math.log(found.whole.high(alpha)) + found.machine < -math.log(limit):
+    elif math.log(found.whole.high(sure)) + found.machine < -math.log(limit):
         status = "improved"
     elif slowdown.high <= limit:
         status = "unchanged"
@@ -205,7 +206,7 @@ def _shown(series: Series, slowdown: Interval) -> tuple[float, float]:
 
 def _limits(series: Series, found: _Found, rounds: int, policy: Policy) -> Interval:
     alpha = _alpha(series, found.own, rounds, policy)
-    beta = nominal_level(BETA, policy.looks, rounds, found.whole.fixed_share)
+    beta = _beta(found.whole, rounds, policy)
     own = replace(found.own, value=found.own.value + found.saved)
     return Interval(own.ratio, own.low(alpha), found.whole.high(beta))
 
@@ -213,6 +214,10 @@ def _limits(series: Series, found: _Found, rounds: int, policy: Policy) -> Inter
 def _alpha(series: Series, estimate: LogEstimate, rounds: int, policy: Policy) -> float:
     total = policy.alpha_for(series.metric.name)
     return nominal_level(total, policy.looks, rounds, estimate.fixed_share)
+
+
+def _beta(estimate: LogEstimate, rounds: int, policy: Policy) -> float:
+    return nominal_level(BETA, policy.looks, rounds, estimate.fixed_share)
 
 
 def _geometric_mean(figures: Sequence[float]) -> float:

@@ -30,7 +30,7 @@ def describe(c: Comparison, found: Attribution | None, reference: str) -> str:
 
 
 def explain(surest: Comparison, comparisons: Sequence[Comparison], sessions: int | None) -> str:
-    """Why the benchmark is what it is, where nothing regressed, and how small a change it could have seen.
+    """Why the benchmark is what it is, where nothing regressed, and what slowdowns are ruled out.
 
     Args:
         surest: the comparison that decides.
@@ -38,12 +38,12 @@ def explain(surest: Comparison, comparisons: Sequence[Comparison], sessions: int
         sessions: of the baseline; None where the reference was measured beside it.
     """
     parts = [f"{surest.status}: {surest.metric.name} {show(surest.ratio)}"]
-    parts.append(f"could have seen a slowdown of {surest.mde:.2f}x")
+    parts.append(f"slowdowns above {surest.mde:.2f}x are ruled out")
     if surest.status == "improved" and sessions is not None:
         parts.append(STALE)
     for other in comparisons:
         if other is not surest and other.status == "inconclusive":
-            parts.append(f"{other.metric.name} only one of {other.mde:.2f}x")
+            parts.append(f"of {other.metric.name} only those above {other.mde:.2f}x")
     if surest.status == "inconclusive":
         help_ = "more rounds, or a quieter machine"
         if sessions is not None and sessions < ENOUGH_SESSIONS:

@@ -40,8 +40,10 @@ _SECTION = 4_000
 _REASONS = "### Reasons"
 _DETAILS = "### Details"
 _LEGEND = (
-    "In brackets are 95 % intervals. Against the baseline more rows/s are better, and less of all else. "
-    "*sees*: the least slowdown that would have been found in 90 % of such runs."
+    "In brackets are 95 % intervals, and against the baseline the limits that decide: with the certainty "
+    "that the run's alpha asks for it is not better than the one, with 95 % not worse than the other. More "
+    "rows/s are better, and less of all else. "
+    "*sees*: slowdowns above it are ruled out, with 90 %."
 )
 
 

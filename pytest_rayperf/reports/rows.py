@@ -80,7 +80,7 @@ class Row:
         throughput: rows/s.
         cpu: CPU milliseconds a row.
         against: the metric that decided, against the baseline.
-        mde: the smallest slowdown that would have been seen.
+        mde: slowdowns above it are ruled out.
         better: of a fix, how many times better it is than its anti-pattern.
         better_note: what else is to be said of that: `no effect on CPU`, `none left`, ...; "" if nothing.
         cost: USD for a million rows.

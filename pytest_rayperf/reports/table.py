@@ -48,8 +48,8 @@ _VERDICT = 12  # columns of the longest one
 _GAP = 2  # columns between two of tabulate's
 _INDENT = "  "
 _SAID = (
-    re.compile(r"^could have seen a slowdown of "),
-    re.compile(r" only one of [\d.]+x$"),
+    re.compile(r"^slowdowns above [\d.]+x are ruled out$"),
+    re.compile(r" only those above [\d.]+x$"),
     re.compile(r"^\w+ [\d.]+x \["),
 )
 """Parts of a reason that can be missed below a row of the table, first those that are missed least."""
@@ -251,7 +251,7 @@ def _without_most_unchanged(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 
 def _summed_up(others: Sequence[Row]) -> str:
     seen = [row.mde for row in others if row.mde is not None]
-    least = f", which could have seen slowdowns of {times(min(seen))} to {times(max(seen))}" if seen else ""
+    least = f"; slowdowns above {times(min(seen))} to {times(max(seen))} are ruled out" if seen else ""
     return f"and {len(others)} more unchanged{least}"
 
 
@@ -259,8 +259,9 @@ def _legend(rows: Sequence[Row], lines: Sequence[Line]) -> Iterator[str]:
     """What the short forms mean that stand in the table."""
     text = "\n".join(line.text for line in lines)
     meanings = [
-        ("±" in text or any(row.against for row in rows), "±, a-b: 95 % intervals"),
-        (any(row.mde for row in rows), "sees: slowdown that would have been found"),
+        ("±" in text, "±: 95 % intervals"),
+        (any(row.against and not row.against.exact for row in rows), "a-b: the limits that decide"),
+        (any(row.mde for row in rows), "sees: more is ruled out"),
         (" anti " in text, "anti: antipattern"),
     ]
     told = "; ".join(meaning for stands, meaning in meanings if stands)

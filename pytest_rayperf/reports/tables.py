@@ -175,9 +175,9 @@ def comparisons_table(benchmark: Mapping[str, Any]) -> Table:
         Column("Now"),
         Column("Unit", "text"),
         Column(f"Now / {reference(benchmark)}"),
-        LIMITS,
+        Column("Limits", "limits"),
         Column("Threshold"),
-        Column("Could see"),
+        Column("Sees"),
         Column("Compared", "text"),
     )
     return Table(f"Compared with the {reference(benchmark)}", columns, tuple(rows))

@@ -24,7 +24,7 @@ class TestFailOnImprovement:
         assert result.ret == 1
         result.assert_outcomes(failed=1)
         line = find_line(
-            result.stdout.str(), r"^improved: cpu_seconds_per_row 0\.\d+x \[.*\]; could have seen"
+            result.stdout.str(), r"^improved: cpu_seconds_per_row 0\.\d+x \[.*\]; slowdowns above"
         )
         assert f"; {STALE}" in line
         suite = ElementTree.parse(faster.path / "junit.xml").getroot().find("testsuite")

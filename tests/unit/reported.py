@@ -108,7 +108,7 @@ REGRESSED = Verdict(
 )
 IMPROVED = Verdict(
     "improved",
-    "improved: cpu_seconds_per_row 0.80x [0.70, 0.90]; could have seen a slowdown of 1.05x",
+    "improved: cpu_seconds_per_row 0.80x [0.70, 0.90]; slowdowns above 1.05x are ruled out",
     metric="cpu_seconds_per_row",
     ratio=0.8,
     ci=(0.7, 0.9),
@@ -124,7 +124,7 @@ COUNTED = Verdict(
 )
 UNSURE = Verdict(
     "inconclusive",
-    "inconclusive: cpu_seconds_per_row 1.03x [0.81, 1.16]; could have seen a slowdown of 1.53x; what would "
+    "inconclusive: cpu_seconds_per_row 1.03x [0.81, 1.16]; slowdowns above 1.53x are ruled out; what would "
     "help: a quieter machine",
     metric="cpu_seconds_per_row",
     ratio=1.03,
@@ -134,7 +134,7 @@ UNSURE = Verdict(
 )
 UNCHANGED = Verdict(
     "unchanged",
-    "unchanged: cpu_seconds_per_row 1.01x [0.97, 1.05]; could have seen a slowdown of 1.04x",
+    "unchanged: cpu_seconds_per_row 1.01x [0.97, 1.05]; slowdowns above 1.04x are ruled out",
     metric="cpu_seconds_per_row",
     ratio=1.01,
     ci=(0.97, 1.05),

@@ -103,6 +103,13 @@ class TestLogEstimate:
         for one in (interval, interval.inverse):
             assert all(figure < LARGEST for figure in (one.low, one.ratio, one.high))
 
+    @pytest.mark.parametrize("df", [1.4, 3.0, 10.0, 17.0, 200.0, math.inf])
+    def test_next_to_no_chance_of_error_leaves_nothing_out(self, df):
+        """SciPy's quantile has the other infinity there."""
+        interval = LogEstimate(0.2, 0.1, df).interval(1e-307, 1e-307)
+        assert interval.low < 1e-1 < 1e1 < interval.high
+        assert LogEstimate(math.log(2), 0.0, df).interval(1e-307, 1e-307).high == pytest.approx(2)
+
     def test_zero_error_is_a_point(self):
         assert LogEstimate(math.log(2), 0.0, 5.0).interval(0.01, 0.01) == Interval(
             pytest.approx(2), pytest.approx(2), pytest.approx(2)
