@@ -133,7 +133,8 @@ def read_options(config: pytest.Config) -> Options:
     options = Options(
         active=_switch(config, ""),
         gate=_switch(config, "gate"),
-        strict=_switch(config, "strict"),
+        # In an ini file it is what a gate shall be, where there is one.
+        strict=_switch(config, "strict") and _switch(config, "gate"),
         fail_on_improvement=_switch(config, "fail-on-improvement"),
         profile=profile,
         images=read.number("images", int, None, lambda n: n >= 1, "a whole number, 1 or more"),
@@ -181,12 +182,14 @@ def _check_together(config: pytest.Config, options: Options, read: _Values) -> N
             f"{read.where('min-rounds')} {options.min_rounds}: must not be above "
             f"{read.where('max-rounds')} {options.max_rounds}"
         )
-    if options.strict and not options.gate:
-        raise ConfigurationError(f"{read.where('strict')}: goes with --rayperf-gate; add that")
+    if config.getoption(dest_of("strict"), None) and not options.gate:
+        raise ConfigurationError(f"{flag_of('strict')}: goes with --rayperf-gate; add that")
     if options.update_baselines and options.gate:
+        gate = read.where("gate")
+        mend = "" if gate == flag_of("gate") else f" (-o {dest_of('gate')}=false does, for one run)"
         raise ConfigurationError(
-            f"{read.where('update-baselines')}: cannot go with {read.where('gate')}: one accepts what the "
-            "other checks; drop one of them"
+            f"{read.where('update-baselines')}: cannot go with {gate}: one accepts what the other checks; "
+            f"drop one of them{mend}"
         )
     for other in ("gate", "update-baselines"):
         if options.selftest and _switch(config, other):

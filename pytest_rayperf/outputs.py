@@ -14,6 +14,8 @@ RELATIVE = 1e-3
 ABSOLUTE = 1e-5
 """Floats may differ by rounding: a convolution sums in another order for another batch size."""
 
+_FLOATS = " (its floats)"
+
 
 def difference(
     one: Outputs,
@@ -27,7 +29,8 @@ def difference(
     """The first difference in words, None where there is none.
 
     Integers, booleans, texts, bytes and times must be equal, but for a share `label_tolerance` of an integer
-    column's rows; floats within a relative `tolerance` and an absolute 1e-5. Rows are matched by their exact
+    column's rows; floats, those in lists, dicts and ragged tensors too, within a relative `tolerance` and an
+    absolute 1e-5; of tensors the shape as well. Rows are matched by their exact
     columns (the text with most values in common first, so by path), floats breaking ties.
 
     Args:
@@ -46,8 +49,13 @@ def difference(
     counts = [len(next(iter(side.values()), ())) for side in (one, other)]
     if counts[0] != counts[1]:
         return f"{counts[0]} rows in {sides[0]}, {counts[1]} in {sides[1]}"
+    for name in names:
+        a, b = (np.asarray(side[name]) for side in (one, other))
+        if counts[0] and object not in (a.dtype, b.dtype) and a.shape[1:] != b.shape[1:]:
+            return f"column {name!r} has shape {a.shape[1:]} a row in {sides[0]}, {b.shape[1:]} in {sides[1]}"
     flat = [{name: _flatten(np.asarray(side[name])) for name in names} for side in (one, other)]
-    order = sorted(names, key=lambda name: _sureness(name, flat[0][name], flat[1][name]))
+    _part_floats(flat)
+    order = sorted(flat[0], key=lambda name: _sureness(name, flat[0][name], flat[1][name]))
     left, right = (_canonical({name: side[name] for name in order}) for side in flat)
     for name in order:
         text = _column_difference(name, left, right, sides, tolerance, label_tolerance)
@@ -74,9 +82,57 @@ def _canonical(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {name: values[order] for name, values in columns.items()}
 
 
+def _part_floats(sides: list[dict[str, NDArray[Any]]]) -> None:
+    """Of columns of objects (lists, dicts, ragged tensors): a column of what is exact, and one of the floats.
+
+    A row's floats, in order, are a row of an array that is filled up with 0; how many there are is exact.
+    """
+    for name in list(sides[0]):
+        objects = [side for side in sides if side[name].dtype == object]
+        floats = [_take_floats(side, name) for side in objects]
+        most = max((len(row) for rows in floats for row in rows), default=0)
+        if most and len(objects) == len(sides):
+            for side, rows in zip(sides, floats, strict=True):
+                filled = [[*row, *[0.0] * (most - len(row))] for row in rows]
+                side[name + _FLOATS] = np.array(filled, dtype=np.float64)
+
+
+def _take_floats(side: dict[str, NDArray[Any]], name: str) -> list[list[float]]:
+    """The floats of each row; the column becomes what is left."""
+    floats: list[list[float]] = [[] for _ in side[name]]
+    texts = [_parted(value, own) for value, own in zip(side[name], floats, strict=True)]
+    side[name] = np.array(texts, dtype=str)
+    return floats
+
+
+def _parted(value: Any, floats: list[float]) -> str:
+    """What is exact of `value`, as text; its floats go into `floats`."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float | np.floating):
+        floats.append(float(value))
+        return "~"
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind == "f":
+            floats.extend(value.ravel().tolist())
+            return f"floats{value.shape}"
+        if value.dtype != object:
+            return f"{value.dtype}{value.shape}{value.tolist()!r}"
+        return f"array{value.shape}[{', '.join(_inner(each, floats) for each in value.ravel())}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key!r}: {_inner(each, floats)}' for key, each in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"{type(value).__name__}[{', '.join(_inner(each, floats) for each in value)}]"
+    return repr(value)
+
+
+def _inner(value: Any, floats: list[float]) -> str:
+    return repr(value) if isinstance(value, str) else _parted(value, floats)
+
+
 def _flatten(values: NDArray[Any]) -> NDArray[Any]:
     if values.dtype == object:
-        return np.array([_scalar(value) for value in values], dtype=str)
+        return values
     if values.ndim == 1:
         return values
     rows = values.reshape(len(values), math.prod(values.shape[1:]))  # -1 fails where there are no rows
@@ -85,12 +141,6 @@ def _flatten(values: NDArray[Any]) -> NDArray[Any]:
     if rows.dtype.kind in "iub":
         rows = rows.astype(np.int64)  # of equal values the width does not matter, as in plain columns
     return np.array([f"{values.shape[1:]} {row.tobytes().hex()}" for row in rows], dtype=str)
-
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype}{value.shape}{value.tolist()!r}"
-    return value if isinstance(value, str) else repr(value)
 
 
 def _rank(values: NDArray[Any]) -> int:
@@ -118,8 +168,6 @@ def _column_difference(
     label_tolerance: float,
 ) -> str | None:
     a, b = left[name], right[name]
-    if a.shape[1:] != b.shape[1:]:
-        return f"column {name!r} has shape {a.shape[1:]} a row in one variant, {b.shape[1:]} in the other"
     if a.dtype.kind == "f" and b.dtype.kind == "f":
         with np.errstate(over="ignore"):
             same = np.isclose(a, b, rtol=tolerance, atol=ABSOLUTE, equal_nan=True)
@@ -132,7 +180,8 @@ def _column_difference(
     if (~same).sum() <= (label_tolerance * len(same) if labels else 0):
         return None
     row = int(np.flatnonzero(~same)[0])
-    where = next((f" of {left[n][row]}" for n in left if n != name and _rank(left[n]) == 0), "")
+    within = {name, name.removesuffix(_FLOATS)}
+    where = next((f" of {left[n][row]}" for n in left if n not in within and _rank(left[n]) == 0), "")
     return (
         f"column {name!r} differs in {int((~same).sum())} of {len(same)} rows, first{where}: "
         f"{_brief(a[row])} in {sides[0]}, {_brief(b[row])} in {sides[1]}"

@@ -30,6 +30,7 @@ class Symptom:
     """One symptom of one benchmark.
 
     benchmark: the pytest node id of what was measured.
+    variant: of a duel that one test measures, whose id is that of both.
     measured: the figures it was judged by, in words.
     shown_by: the file of the catalogue (perf_tests) that shows the mechanism.
     """
@@ -41,6 +42,7 @@ class Symptom:
     remedy: str
     benchmark: str
     shown_by: str
+    variant: str | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ def _of(figures: _Figures) -> Iterator[Symptom]:
             remedy=check.remedy,
             benchmark=figures.benchmark.get("id") or "",
             shown_by=check.shown_by,
+            variant=figures.benchmark.get("variant"),
         )
 
 
@@ -134,13 +137,15 @@ def _spilling(figures: _Figures) -> _Found:
 
 def _backpressure(figures: _Figures) -> _Found:
     wall = figures.metric("wall_seconds")
-    held = [
-        (o["backpressure_s"], o["name"]) for o in figures.operators if o.get("backpressure_s") is not None
-    ]
-    if not held:
+    known = [o for o in figures.operators if o.get("backpressure_s") is not None]
+    if not known:
         return _missing("backpressure")
     if not wall:
         return _missing("the length of a round")
+    # The last one waits for no stage: it may not start more tasks than there are CPUs for.
+    held = [(o["backpressure_s"], o["name"]) for o in known if o is not figures.operators[-1]]
+    if not held:
+        return _Found(False, f"{known[0]['name']} has no stage after it")
     seconds, name = max(held)
     return _Found(seconds > WORTH * wall, f"{name} held back {seconds:.3g} s of {wall:.3g} s")
 

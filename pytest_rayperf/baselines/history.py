@@ -63,10 +63,14 @@ class History:
         return lines
 
 
-def history_of(
-    folder: Path, environment_id: str, slugs: Collection[str] | None = None
-) -> Mapping[str, tuple[Accepted, ...]]:
-    """The sessions that baselines ever had, by slug, the oldest of the `NEWEST` first.
+def read_history(
+    folder: Path,
+    environment_id: str,
+    slugs: Collection[str] | None = None,
+    time_limit_s: float = TIME_LIMIT_S,
+    clock: Callable[[], float] = time.monotonic,
+) -> History:
+    """The sessions that baselines ever had, by slug, the oldest of the `NEWEST` first; and what was left out.
 
     Where there is no git, or no history of that folder, those that the files have now. Never raises for what
     is in them.
@@ -75,18 +79,9 @@ def history_of(
         folder: of the baselines of all environments.
         environment_id: whose.
         slugs: of which benchmarks; None for all.
+        time_limit_s: after which what is not read yet is left out.
+        clock: seconds, monotonic.
     """
-    return read_history(folder, environment_id, slugs).sessions
-
-
-def read_history(
-    folder: Path,
-    environment_id: str,
-    slugs: Collection[str] | None = None,
-    time_limit_s: float = TIME_LIMIT_S,
-    clock: Callable[[], float] = time.monotonic,
-) -> History:
-    """The same, and what was left out of it."""
     if not _is_name(environment_id) or not folder.is_dir():
         return History()
     deadline = clock() + time_limit_s

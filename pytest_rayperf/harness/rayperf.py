@@ -131,7 +131,8 @@ class RayPerf:
             metric: the signal metric, in which the harm shows.
             floors: for metrics or counters, how many times better the fix must be at the least.
             outputs: the columns to compare; by default all.
-            tolerance: relative difference of floats that counts as equal, where rounding is part of the fix.
+            tolerance: relative difference of floats that counts as equal, where rounding is part of the fix;
+                one of 1e-5 counts as equal anyhow.
             label_tolerance: share of the rows, 0 to 1, whose integers may differ: a GPU rounds otherwise in
                 batches of another size, and of two classes that are nearly tied either may be the larger.
             after_round: called with the variant's name after each round, once the clock has stopped; gives

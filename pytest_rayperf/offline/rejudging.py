@@ -33,6 +33,7 @@ _CALLS = ("batch_latency_p95", "error_rate")
 _TOLD = 20
 """Benchmarks that are gone which are named; of more, how many they are."""
 
+_SESSIONS = re.compile(r"more baseline sessions \(there are \d+\), ")
 _MENDS = re.compile(rf"; ({re.escape(STALE)}|(accept|record [a-z ]+) with --rayperf-update-baselines)")
 """What reasons end in: the mend for a baseline, and none for another run."""
 
@@ -343,6 +344,6 @@ def _told(verdict: Verdict, old: Old) -> Verdict:
     """Another run is no baseline: there is nothing in it to update."""
     reason = verdict.reason
     if old.a_run:
-        reason = _MENDS.sub("", reason)
+        reason = _SESSIONS.sub("", _MENDS.sub("", reason))
         reason = reason.replace(f"baseline {old.name}", f"against {old.name}")
     return replace(verdict, reason=reason)

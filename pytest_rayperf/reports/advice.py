@@ -11,6 +11,7 @@ from typing import Literal
 
 from pytest_rayperf.advising.advice import Advice, Situation, plural, size
 from pytest_rayperf.advising.symptoms import Symptom
+from pytest_rayperf.reports import safe
 
 Format = Literal["table", "markdown", "json"]
 FORMATS: tuple[Format, ...] = ("table", "markdown", "json")
@@ -47,7 +48,7 @@ def render(
         parts += [f"- {lines}".replace("\n", "\n- ") if form == "markdown" else lines]
         parts += [_advice_table(advice, form, width), _sources(advice)]
     if symptoms is not None:
-        parts += [_symptom_table(symptoms, form, width), *_not_seen(symptoms)]
+        parts += [_symptom_table(symptoms, form, width), *_not_seen(symptoms, form)]
     # Markdown needs an empty line around a table; so do eyes.
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -99,7 +100,8 @@ def _symptom_table(symptoms: Sequence[Symptom], form: Format, width: int) -> str
         return "no symptom seen" if symptoms else "the run measured no benchmark"
     rows = []
     for name, found in seen.items():
-        measured = [(_short(s.benchmark), s.measured) for s in found]
+        harmless = safe.markdown if form == "markdown" else safe.visible
+        measured = [(harmless(_short(s)), harmless(s.measured)) for s in found]
         shown_by = f"shown by {_FOLDER}{found[0].shown_by}"
         if form == "markdown":
             told = "<br>".join(f"{benchmark}: {figures}" for benchmark, figures in measured)
@@ -112,15 +114,17 @@ def _symptom_table(symptoms: Sequence[Symptom], form: Format, width: int) -> str
     return _table(rows, ["symptom", "measured", "cause", "remedy"], form, widths)
 
 
-def _not_seen(symptoms: Sequence[Symptom]) -> list[str]:
+def _not_seen(symptoms: Sequence[Symptom], form: Format) -> list[str]:
     """The two kinds of other symptoms, kept apart: not seen, and nothing to see them by."""
-    count = plural(len({symptom.benchmark for symptom in symptoms}), "benchmark")
+    harmless = safe.markdown if form == "markdown" else safe.visible
+    count = plural(len({(symptom.benchmark, symptom.variant) for symptom in symptoms}), "benchmark")
     healthy = _by_name([s for s in symptoms if s.state == "not seen"])
     unknown = _by_name([s for s in symptoms if s.state == "not measured"])
     lists = {
         "not seen:": [f"- {name} (in {len(found)} of {count})" for name, found in healthy.items()],
         "not measured:": [
-            f"- {name} (in {len(found)} of {count}): {'; '.join(dict.fromkeys(s.measured for s in found))}"
+            f"- {name} (in {len(found)} of {count}): "
+            + "; ".join(dict.fromkeys(harmless(s.measured) for s in found))
             for name, found in unknown.items()
         ],
     }
@@ -134,8 +138,10 @@ def _by_name(symptoms: Sequence[Symptom]) -> dict[str, list[Symptom]]:
     return groups
 
 
-def _short(benchmark: str) -> str:
-    return benchmark.rpartition("::")[2]
+def _short(symptom: Symptom) -> str:
+    """The test, with the variant where its parameters do not name it."""
+    test, variant = symptom.benchmark.rpartition("::")[2], symptom.variant
+    return test if variant is None or variant in test.partition("[")[2] else f"{test} {variant}"
 
 
 def _table(rows: list[list[str]], headers: list[str], form: Format, widths: list[int]) -> str:

@@ -89,8 +89,9 @@ def software_changes(
 def changes_between(
     known: Sequence[Mapping[str, str | None]], software: Mapping[str, str | None]
 ) -> list[dict[str, Any]] | None:
-    """The same, from the versions that each baseline has."""
-    if not known:
+    """The same, from the versions that each baseline has; None where a side has recorded none."""
+    known = [versions for versions in known if versions]
+    if not known or not software:
         return None
     changes = []
     for name in sorted({name for versions in known for name in versions} | software.keys()):

@@ -125,6 +125,21 @@ def test_options_of_both_places_that_exclude_each_other(project):
     assert error == "ini option rayperf_min_rounds 30: must not be above --rayperf-max-rounds 20"
     error = project.refused("--rayperf-min-rounds=3", "--rayperf-update-baselines")
     assert error.startswith("--rayperf-update-baselines: cannot go with ini option rayperf_gate: ")
+    assert error.endswith("; drop one of them (-o rayperf_gate=false does, for one run)")
+    given = ["--rayperf-min-rounds=3", "--rayperf-update-baselines", "-o", "rayperf_gate=false"]
+    assert project.measure(*given).ret == 0
+
+
+def test_strict_in_the_ini_file_is_of_a_gate_if_there_is_one(project):
+    project.ini("rayperf_strict = true")
+    project.tests()
+    project.script(noise=0.5)
+    assert project.measure("--rayperf-update-baselines").ret == 0
+    assert project.measure().ret == 0
+    result = project.measure("--rayperf-gate")
+    assert result.ret == 1
+    assert "inconclusive" in result.stdout.str()
+    assert project.run().ret == 0
 
 
 def test_an_unknown_option_is_no_other_one(project):

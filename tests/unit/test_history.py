@@ -11,10 +11,14 @@ from hypothesis import strategies as st
 
 from pytest_rayperf.baselines import history as module
 from pytest_rayperf.baselines.format import to_json
-from pytest_rayperf.baselines.history import NEWEST, accepted_of, history_of, median_of, read_history
+from pytest_rayperf.baselines.history import NEWEST, accepted_of, median_of, read_history
 from pytest_rayperf.run import Accepted
 
 CPU = ENVIRONMENT.id
+
+
+def history_of(*given):
+    return read_history(*given).sessions
 
 
 def session(minute, throughput=40.0, commit="abc", cpu=0.02):

@@ -69,6 +69,28 @@ class TestEqual:
         assert difference(columns, shuffled(columns)) is None
 
     @pytest.mark.parametrize("seed", range(5))
+    def test_floats_within_objects_with_rounding(self, seed):
+        """Boxes and scores, of which each image has its own number."""
+
+        def rows(noise):
+            generator = np.random.default_rng(7)
+
+            def float_():
+                return float(generator.normal()) * (1 + noise * generator.normal())
+
+            boxes = [np.array([[float_() for _ in range(4)] for _ in range(i % 3)]) for i in range(20)]
+            lists = [[0.1 * i + 1 + noise] * (i % 3 + 1) for i in range(20)]
+            dicts = [{"label": "a" * (i % 2), "score": 0.1 * i + 1 + noise, "none": None} for i in range(20)]
+            return {"boxes": objects(*boxes), "lists": objects(*lists), "dicts": objects(*dicts)}
+
+        assert difference(rows(0.0), shuffled(rows(1e-7), seed)) is None
+        for name in ("lists", "dicts", "boxes"):
+            exact = {name: rows(0.0)[name]}
+            assert difference(exact, shuffled({name: rows(1e-7)[name]}, seed)) is None
+            assert "(its floats)' differs in " in difference(exact, {name: rows(0.1)[name]})
+            assert difference(exact, {name: rows(1e-2)[name]}, tolerance=0.5) is None
+
+    @pytest.mark.parametrize("seed", range(5))
     def test_logits_alone(self, seed):
         columns = {"logits": LOGITS}
         assert difference(columns, shuffled(columns, seed)) is None
@@ -237,7 +259,37 @@ class TestDifferent:
 
     def test_shape(self):
         text = difference({"p": np.ones((4, 3))}, {"p": np.ones((4, 5))})
-        assert text == "column 'p' has shape (3,) a row in one variant, (5,) in the other"
+        assert text == "column 'p' has shape (3,) a row in the anti-pattern, (5,) in the fix"
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.int64])
+    def test_shape_of_as_many_values(self, dtype):
+        """Once flattened they are the same."""
+        one, other = np.ones((4, 4), dtype), np.ones((4, 2, 2), dtype)
+        assert "has shape (4,) a row" in difference({"p": one}, {"p": other})
+        assert difference({"p": np.ones((0, 4), dtype)}, {"p": np.ones((0, 2, 2), dtype)}) is None
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            ([1.0], [1.1]),
+            ([1.0], [1.0, 1.0]),
+            ([1.0], (1.0,)),
+            ([1.0], [1]),
+            ({"k": 1.0}, {"k": 1.1}),
+            ({"k": 1.0}, {"l": 1.0}),
+            ({"k": [1.0, {"l": 2.0}]}, {"k": [1.0, {"l": 2.5}]}),
+            (np.ones(2), np.ones((2, 1))),
+            (np.ones(2), np.full(2, 1.1)),
+            (np.ones(2, np.int64), np.full(2, 2)),
+            (None, 0.0),
+            (1.0, 1.1),
+        ],
+    )
+    def test_within_objects(self, one, other):
+        many = [[float(i)] * (i % 3) for i in range(5)]
+        text = difference({"o": objects(*many, one)}, {"o": objects(*many, other)})
+        assert text is not None
+        assert text.startswith("column 'o")
 
     @pytest.mark.parametrize("other", [np.array([1, 2]), np.array([1.0, 2.0])])
     def test_texts_for_numbers(self, other):

@@ -134,6 +134,11 @@ class TestLine:
 
 
 class TestTexts:
+    def test_an_operator_may_have_no_name(self):
+        drawing = Drawing()
+        drawing.line(10, "", "1.5 s")
+        assert [text.text for text in drawn(drawing.svg("t", "d", 20)).all("text")] == ["", "1.5 s"]
+
     def test_a_long_one_is_shortened_and_shows_the_whole_when_it_is_pointed_at(self):
         drawing = Drawing()
         drawing.text(0, 0, "a" * 50 + "<b>", letters=10)

@@ -115,7 +115,9 @@ def test_spilling():
 def test_backpressure_matters_from_a_regressions_share_of_the_round_on():
     def held(seconds, wall=10.0):
         return state(
-            "backpressure", metrics={"wall_seconds": wall}, operators=[operator(backpressure_s=seconds)]
+            "backpressure",
+            metrics={"wall_seconds": wall},
+            operators=[operator(backpressure_s=seconds), operator("Last")],
         )
 
     # 1 - 1 / 1.10 of 10 s
@@ -125,6 +127,12 @@ def test_backpressure_matters_from_a_regressions_share_of_the_round_on():
     operators = [operator("ReadImage", backpressure_s=5.0), operator(backpressure_s=None)]
     found = look("backpressure", metrics={"wall_seconds": 10.0}, operators=operators)
     assert (found.state, found.measured) == ("seen", "ReadImage held back 5 s of 10 s")
+    # The last one has no stage after it that could be given more CPUs.
+    operators = [operator("ReadImage", backpressure_s=0.1), operator(backpressure_s=5.0)]
+    found = look("backpressure", metrics={"wall_seconds": 10.0}, operators=operators)
+    assert (found.state, found.measured) == ("not seen", "ReadImage held back 0.1 s of 10 s")
+    found = look("backpressure", metrics={"wall_seconds": 10.0}, operators=operators[1:])
+    assert (found.state, found.measured) == ("not seen", "MapBatches(Classify) has no stage after it")
 
 
 def test_more_model_loads_than_cpus_and_gpus():
@@ -214,8 +222,33 @@ class TestText:
     def test_markdown(self):
         run = report(counters={"model_loads": 16}, id="t.py::test_a[x|y]")
         row = self.text(run, "markdown").splitlines()[2]
-        assert r"test_a[x\|y]: 16 model loads a round on 2 CPUs" in row
+        assert "test\\_a\\[x&#124;y\\]: 16 model loads a round on 2 CPUs" in row
         assert "(shown by perf_tests/test_model_loading.py)" in row
+
+    @pytest.mark.parametrize("form", ["table", "markdown"])
+    def test_what_others_chose_is_harmless(self, form):
+        """Operators' names, too, which the figures are told with."""
+        hostile = "<img src=x>\x1b[31m\u202e`"
+        operators = [operator(f"Map({hostile})", backpressure_s=9.0), operator()]
+        for bad in (report(counters={"model_loads": 16}, id=f"t.py::test_a[{hostile}]"),
+                    report(metrics={"wall_seconds": 10.0}, operators=operators)):  # fmt: skip
+            text = self.text(bad, form)
+            assert not {"\x1b", "\u202e"} & set(text)
+            assert form == "table" or "<img" not in text
+
+    def test_the_benchmarks_of_a_duel_in_one_test_are_two(self):
+        run = report(counters={"model_loads": 16})
+        (one,) = run["benchmarks"]
+        run["benchmarks"] = [
+            {**one, "id": "t.py::test_a", "variant": variant} for variant in ("antipattern", "fix")
+        ]
+        text = self.text(run, width=200)
+        assert "test_a antipattern:" in text
+        assert "test_a fix:" in text
+        assert "(in 2 of 2 benchmarks)" in text
+        (found,) = report(id="t.py::test_b[fix-2]")["benchmarks"]
+        run["benchmarks"] = [{**found, "variant": "fix", "counters": {"model_loads": 16}}]
+        assert "test_b[fix-2]:" in self.text(run, width=200)
 
     def test_nothing_seen_and_nothing_measured_are_two_things(self):
         assert self.text(report(metrics={"spilled_bytes": 0})).startswith("no symptom seen\n")

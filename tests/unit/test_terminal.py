@@ -578,6 +578,8 @@ class TestClosing:
         ("then", "now", "said"),
         [
             (None, {"ray": "2"}, "12 s"),
+            ({}, {"ray": "2"}, "12 s"),
+            ({"ray": "2"}, {}, "12 s"),
             ({"ray": "2"}, {"ray": "2", "torch": "1"}, "software as in the baselines"),
             ({"ray": "2.58.1"}, {"ray": "2.60.0", "torch": "2"}, "ray 2.58.1 -> 2.60.0, torch same"),
             ({"ray": "1", "torch": None, "numpy": "1"}, {"ray": "1", "torch": "2", "numpy": None},

@@ -95,7 +95,7 @@ class Drawing:
         """A name, shortened to the room that the figures at the line's other end leave it."""
         shown = visible(name)
         widths = [2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in shown]
-        mean = _LETTER * sum(widths) / max(1, len(widths))
+        mean = _LETTER * sum(widths) / len(widths) if widths else _LETTER
         room = WIDTH - 2 * inset - _DIGIT * len(figures) - 14
         self.text(inset, y, name, letters=int(max(80.0, room) / mean))
         self.text(WIDTH - inset, y, figures, "figure end")
