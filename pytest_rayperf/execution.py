@@ -19,6 +19,7 @@ the references of the blocks that it gives (what `write` and `materialize` do to
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -373,6 +374,8 @@ def _bundles(result: Any) -> Any:
 
     if isinstance(result, Dataset):
         return result.iter_internal_ref_bundles()
+    if inspect.iscoroutine(result):
+        result.close()  # or Python warns that nobody has awaited it
     raise PipelineError(
         f"the pipeline returned {type(result).__name__}, not a ray.data.Dataset or a number of rows; "
         "return the lazy dataset itself, or, where it executes by itself (a write), the rows it wrote"

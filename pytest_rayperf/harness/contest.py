@@ -40,8 +40,15 @@ class Contest:
     """What a pipeline raised; of a duel it is raised again in its other item."""
 
     def accept_outputs(self, samples: Samples) -> bool:
-        """Compare the warm-ups' outputs; False if any two differ."""
+        """Compare the warm-ups' outputs; False if any two differ, or one has some and another has none."""
         outputs = {name: samples.outputs[name] for name in self.sides if name in samples.outputs}
+        silent = [self.sides[name] for name in samples.rounds if name in self.sides and name not in outputs]
+        if outputs and silent:
+            self.difference = (
+                f"{self.sides[next(iter(outputs))]} gives rows, {silent[0]} none to compare them with; "
+                "return a dataset in both, or give the written rows (after_round, Inspection.outputs)"
+            )
+            return False
         if len(outputs) < 2:
             return True
         self.compared = True

@@ -22,10 +22,6 @@ that are in use, everybody stands in line longer."""
 _UNCHANGED = 0.03
 """An operator that grew by less than this share of the whole is called unchanged: round-to-round noise."""
 
-_MANY = 9.0
-"""From ten times on it is said how many times as much it is: what had hardly waited may wait 400 times as
-long."""
-
 
 def attribute(now: Sequence[Round], before: Sequence[Round]) -> Attribution | None:
     """What changed between the rounds `before` and those of `now`; None where no operator was measured."""
@@ -78,9 +74,7 @@ def tell(found: Attribution) -> str:
 def _grown(change: Change) -> str:
     if change.own is None:
         return f"{change.kind} from 0"
-    return (
-        f"{change.own + 1:.0f}x {change.kind}" if change.own >= _MANY else f"{change.own:+.0%} {change.kind}"
-    )
+    return f"{change.own:+.0%} {change.kind}"
 
 
 def _signed(share: float) -> str:

@@ -105,14 +105,15 @@ class TestLadder:
                 '{"outputs": None, "rows": 60}',
                 r"different outputs: rows \[64\] in rung 'a', \[60\] in rung 'b'",
             ),
-            ("{}", r"invalid: 64 rows, expected 65"),
+            ('{"outputs": None}', r"invalid: 64 rows, expected 65"),
+            ("{}", r"different outputs: rung 'b' gives rows, rung 'a' none to compare them with"),
         ],
     )
     def test_lost_rows_are_invalid(self, project, rung, told):
         project.tests(f"""
             def test_all(rayperf):
                 a, b = (lambda: {{"outputs": None}}), (lambda: {rung})
-                rayperf.ladder({{"a": a, "b": b}}, expected_rows={65 if rung == "{}" else 64})
+                rayperf.ladder({{"a": a, "b": b}}, expected_rows={65 if "expected" in told else 64})
         """)
         result, report = project.report()
         assert result.ret == 1

@@ -38,6 +38,23 @@ class TestOutputs:
         assert told in contest.difference
         assert contest.outputs_equal is False
 
+    def test_rows_on_one_side_alone_cannot_be_compared(self):
+        """A dataset, and a write that nobody has looked at: it may have written anything."""
+        one = Samples({"a": [], "b": []}, {"b": {"x": np.array([1])}})
+        contest = Contest(SIDES)
+        assert not contest.accept_outputs(one)
+        assert contest.difference.startswith("rung 'b' gives rows, rung 'a' none to compare them with; ")
+        assert contest.outputs_equal is False
+
+    def test_of_two_writes_nothing_is_compared(self):
+        contest = Contest(SIDES)
+        assert contest.accept_outputs(Samples({"a": [], "b": []}, {}))
+        assert contest.outputs_equal is None
+
+    def test_one_that_was_left_out_is_missed_by_nobody(self):
+        left = Samples({"a": [], "b": []}, {name: {"x": np.array([1])} for name in "ab"})
+        assert Contest(SIDES).accept_outputs(left)
+
     @pytest.mark.parametrize(("tolerance", "equal"), [(1e-3, False), (0.02, True)])
     def test_tolerance_of_floats(self, tolerance, equal):
         contest = Contest(SIDES, tolerance=tolerance)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from types import SimpleNamespace
 
 import pytest
 
+from pytest_rayperf.errors import PipelineError
 from pytest_rayperf.execution import RayExecutor, _start_apart
 from pytest_rayperf.measurement import Spoiled
 from pytest_rayperf.monitors.utilization import CpuSpans, Span
@@ -174,3 +177,16 @@ def test_no_energy_where_no_power_is_told(executor_on, power):
 )
 def test_the_start_apart(startup, first, later, rows, wall, figures):
     assert _start_apart(startup, first, later, rows, wall) == figures
+
+
+def test_a_coroutine_is_no_dataset_and_nobody_is_warned_of_it(executor_on):
+    async def pipeline():
+        """Nothing awaits it."""
+
+    executor, _ = executor_on(True)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with pytest.raises(PipelineError, match=r"returned coroutine, not a ray\.data\.Dataset"):
+            executor.run(pipeline, keep_outputs=False, on_rows=lambda _: None)
+        gc.collect()
+    assert [str(one.message) for one in said if one.category is RuntimeWarning] == []
