@@ -187,6 +187,7 @@ class RayExecutor:
                 peak_worker_memory=None if memory is None else int(memory),
                 figures=figures,
                 nodes=self._watch.by_node(),
+                unseen=self._watch.undecided(),
                 utilization=self._watch.utilization(start, wall),
             ),
             fetch(references) if keep_outputs and not _is_count(result) else None,

@@ -137,6 +137,8 @@ class Round:
     """What each node's sampler measured, by the node's id, where there are several."""
     disturbed: str = ""
     """What else had the machine meanwhile, in words: then its times are not the pipeline's own."""
+    unseen: str = ""
+    """Why it is not known whether something else had it, where that is known of other rounds here."""
     utilization: Utilization | None = None
     """How busy this machine was over time. Not in a baseline."""
 

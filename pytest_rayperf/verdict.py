@@ -13,7 +13,7 @@ from pytest_rayperf.judging.attribution import attribute
 from pytest_rayperf.judging.exact import judge_counters, judge_work
 from pytest_rayperf.judging.policy import Policy
 from pytest_rayperf.judging.questions import of_pairs, of_sessions, speaker, suspect, worth_measuring_on
-from pytest_rayperf.judging.reasons import BESIDE, creeping, describe, explain
+from pytest_rayperf.judging.reasons import BESIDE, creeping, describe, explain, slower
 from pytest_rayperf.judging.reference import Reference
 from pytest_rayperf.judging.series import other_machine
 from pytest_rayperf.judging.targets import missed_target, unjudged_targets
@@ -85,6 +85,9 @@ def _judge(
         return missed
     found = attribute(warm, [r for s in reference.recent for r in s.rounds])
     regressed = [c for c in comparisons if c.status == "regressed"]
+    unseen = _unseen(warm)
+    if regressed and unseen is not None:
+        return Verdict("inconclusive", f"inconclusive: {slower(regressed[0])}, but {unseen}")
     if regressed:
         reason = "\n".join(describe(c, found, reference.source + reference.mend) for c in regressed)
         return _from(regressed[0], comparisons, reason, found)
@@ -127,7 +130,7 @@ def settled(
         return not suspect(questions)
     answers = [question.answer for question in questions]
     if not answers or any(c.status == "regressed" for c in answers):
-        return True
+        return not answers or _unseen(warm) is None
     return not worth_measuring_on(questions, answers)
 
 
@@ -233,6 +236,17 @@ def _doubtful(rounds: Sequence[Round], reason: str) -> str:
     return (
         f"inconclusive: {count} of {len(rounds)} rounds were disturbed, though measured again: {reason}; "
         "what would help: a machine that does nothing else"
+    )
+
+
+def _unseen(rounds: Sequence[Round]) -> str | None:
+    """Why times do not accuse: of half of the rounds or more nobody knows what else had the machine."""
+    reasons = [r.unseen for r in rounds if r.unseen]
+    if 2 * len(reasons) < len(rounds):
+        return None
+    return (
+        f"whether something else had the machine is not known of {len(reasons)} of {len(rounds)} rounds: "
+        f"{reasons[-1]}; what would help: rounds of some seconds"
     )
 
 

@@ -52,6 +52,10 @@ class Watch:
         """What could not be seen of that, and why."""
         return tuple(what for one in (self.disturbance, self.nodes) if one for what in one.unseen())
 
+    def undecided(self) -> str:
+        """Why nobody knows of the last block whether it was, where that is known of others; "" if it is."""
+        return "" if self.disturbance is None else self.disturbance.undecided()
+
     def by_node(self) -> Mapping[str, Mapping[str, float]]:
         """The last block's figures of each node, by its id; nothing where there is one node."""
         found = {} if self.nodes is None else self.nodes.by_node()

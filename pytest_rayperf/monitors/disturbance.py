@@ -10,7 +10,14 @@ from types import TracebackType
 import psutil
 
 from pytest_rayperf.monitors.cpu_account import CpuAccount
-from pytest_rayperf.monitors.disturbance_limits import DEFAULT_LIMITS, Limits, Reading, reasons_of, unseen_of
+from pytest_rayperf.monitors.disturbance_limits import (
+    DEFAULT_LIMITS,
+    Limits,
+    Reading,
+    reasons_of,
+    undecided_of,
+    unseen_of,
+)
 from pytest_rayperf.monitors.gpu_load import GpuWatch
 from pytest_rayperf.monitors.pressure import PressureWatch
 from pytest_rayperf.monitors.sampler import Sampler
@@ -115,6 +122,10 @@ class DisturbanceMonitor:
         if self._sampler.problem is not None:
             return (f"disturbances: {self._sampler.problem}",)
         return () if self._reading is None else unseen_of(self._reading)
+
+    def undecided(self) -> str:
+        """Why nobody knows of the last block who had the CPUs, where that is known of others; "" if it is."""
+        return "" if self.reading is None else undecided_of(self.reading)
 
     def over_time(self) -> CpuSpans:
         """How the CPUs were used in the last block; nothing where that was not measured."""

@@ -121,6 +121,13 @@ def unseen_of(reading: Reading) -> tuple[str, ...]:
     return (*_unseen_of_cpu(reading.cpu), *reading.pressure.missing, *reading.gpus_missing)
 
 
+def undecided_of(reading: Reading) -> str:
+    """Why it is not known who had the CPUs in this round, where that is known of longer ones; "" if it is."""
+    cpu = reading.cpu
+    accounted = cpu is not None and cpu.problem is None
+    return "; ".join(_unseen_of_cpu(cpu)) if accounted and cpu is not None and cpu.others is None else ""
+
+
 def _unseen_of_cpu(cpu: CpuShares | None) -> tuple[str, ...]:
     if cpu is None:
         return (f"CPU time of others and steal time: not accounted on {sys.platform}, only on Linux",)

@@ -198,6 +198,7 @@ def _round(benchmark: Mapping[str, Any], index: int, where: str, rows_unknown: b
         counters=counters,
         peak_worker_memory=None if memory is None else int(memory),
         disturbed=_at(benchmark["disturbed"], index) or "",
+        unseen=_at(benchmark["unseen"], index) or "",
     )
     if _differ(figures.get(CPU_PER_ROW.name), made.cpu_seconds_per_row):
         made = replace(made, operators=tuple(replace(one, cpu_s=None) for one in made.operators))

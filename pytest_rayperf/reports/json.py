@@ -134,6 +134,7 @@ def _benchmark(benchmark: Benchmark, run: Run, saving: Mapping[str, Any] | None)
         "profile": _profile(benchmark.profile),
         "probe": None if benchmark.probe is None else asdict(benchmark.probe),
         "disturbed": [r.disturbed or None for r in rounds],
+        "unseen": [r.unseen or None for r in rounds],
         "repeated": list(benchmark.repeated),
         "cost": cost_of(rounds, run.cost_per_hour),
         "saving": saving,

@@ -103,7 +103,7 @@ def _by_round(benchmark: Mapping[str, Any]) -> dict[str, list[Any]]:
     """The lists that have an entry a round; what is empty was not written by that version."""
     lists = {f"rounds.{name}": figures for name, figures in benchmark["rounds"].items()}
     lists |= {f"counters_by_round.{name}": c for name, c in benchmark["counters_by_round"].items()}
-    lists |= {name: benchmark[name] for name in ("operators_by_round", "disturbed", "nodes")}
+    lists |= {name: benchmark[name] for name in ("operators_by_round", "disturbed", "unseen", "nodes")}
     return {name: entries for name, entries in lists.items() if entries}
 
 

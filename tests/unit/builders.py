@@ -42,6 +42,7 @@ def make_round(
     operators: Sequence[Operator] | None = None,
     figures: dict[str, float] | None = None,
     disturbed: str = "",
+    unseen: str = "",
     calls: Sequence[Call] = (),
 ) -> Round:
     """A round with these figures; `cpu` seconds a row go to one operator, None makes it unmeasured."""
@@ -56,6 +57,7 @@ def make_round(
         peak_worker_memory=memory,
         figures=figures or {},
         disturbed=disturbed,
+        unseen=unseen,
         calls=tuple(calls),
     )
 

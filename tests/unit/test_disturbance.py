@@ -20,6 +20,7 @@ from pytest_rayperf.monitors.disturbance_limits import (
     Limits,
     Reading,
     reasons_of,
+    undecided_of,
     unseen_of,
 )
 from pytest_rayperf.monitors.gpu_load import GpuReading
@@ -210,6 +211,22 @@ class TestUnseen:
     def test_says_what_and_why(self, reading, words):
         (sentence,) = unseen_of(reading)
         assert words in sentence
+
+    @pytest.mark.parametrize(
+        ("reading", "known"),
+        [
+            (QUIET, True),
+            (replace(QUIET, cpu=None), True),  # of no round here: it would never accuse
+            (cpu(others=None, steal=None, problem="PermissionError: /proc/stat"), True),
+            (cpu(others=None, steal=None, seconds=0.31, accounted_seconds=0.31), False),
+            (cpu(others=None, accounted_seconds=0.4), False),
+            (cpu(accounted_seconds=2.0), True),
+            (replace(QUIET, gpus_missing=("throttling of GPU 0: lost",)), True),
+        ],
+    )
+    def test_undecided_where_others_rounds_are_decided(self, reading, known):
+        said = undecided_of(reading)
+        assert said == ("" if known else unseen_of(reading)[0])
 
     def test_a_gpu_that_is_not_there_is_not_unseen(self):
         assert unseen_of(replace(QUIET, gpus=())) == ()

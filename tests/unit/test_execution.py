@@ -48,6 +48,7 @@ class Monitor:
         self.figures = figures
         self.reasons = lambda: reasons
         self.unseen = lambda: unseen
+        self.undecided = lambda: "; ".join(unseen)
         self.losses = lambda: losses
 
     def __enter__(self):
@@ -118,7 +119,8 @@ def test_what_could_not_be_seen_is_said(executor_on):
     executor, warned = executor_on(True, disturbance=watch)
     run(executor)
     watch.unseen = lambda: ("CPU time of others in 0.9 of 1.1 s",)
-    run(executor)
+    watch.undecided = lambda: "0.1 s are too short"
+    assert run(executor).round.unseen == "0.1 s are too short"
     assert warned == [
         "whether rounds were disturbed is not known whole: no /proc/pressure",
         "whether rounds were disturbed is not known whole: CPU time of others in 0.4 of 1.2 s",

@@ -42,7 +42,7 @@ class TestWhole:
                 assert {n: now.metric(n) for n in METRICS} == {n: then.metric(n) for n in METRICS}
                 assert now.all_counters() == then.all_counters()
                 assert now.operators == then.operators
-                assert now.disturbed == then.disturbed
+                assert (now.disturbed, now.unseen) == (then.disturbed, then.unseen)
                 assert now.peak_worker_memory == then.peak_worker_memory
                 assert now.calls == ()
 
@@ -263,7 +263,7 @@ operators = st.builds(
 )
 names = sorted(METRICS.keys() - {"throughput", "wall_seconds", "peak_worker_memory"})
 rounds_ = st.builds(
-    lambda throughput, rows, memory, counters, figures, operators, disturbed: make_round(
+    lambda throughput, rows, memory, counters, figures, operators, disturbed, unseen: make_round(
         throughput,
         rows=rows,
         memory=memory,
@@ -271,6 +271,7 @@ rounds_ = st.builds(
         figures=figures,
         operators=operators,
         disturbed=disturbed,
+        unseen=unseen,
     ),
     throughput=st.floats(0.1, 1e5),
     rows=st.sampled_from([64, 64, 64, 65]),
@@ -279,6 +280,7 @@ rounds_ = st.builds(
     figures=st.dictionaries(st.sampled_from(names), st.floats(0, 1e12), max_size=3),
     operators=st.lists(operators, max_size=3),
     disturbed=st.sampled_from(["", "", "", "38 % of the CPU was used by others"]),
+    unseen=st.sampled_from(["", "", "0.21 s are too short"]),
 )
 several = st.lists(rounds_, min_size=1, max_size=6)
 probes = st.none() | st.builds(Probe, st.floats(1e-3, 1e-2), st.floats(1e-3, 1e-2))

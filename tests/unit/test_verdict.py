@@ -438,6 +438,54 @@ class TestUntimed:
         assert settled(rounds, SUBJECT, reference, self.UNTIMED)
 
 
+class TestUnseen:
+    """Nobody knows whether the machine had something else to do: then times do not accuse."""
+
+    REASON = "CPU time of others and steal time: 0.21 s are too short"
+    SLOW = (20, 0.02)  # rows/s, CPU s a row: it waits
+
+    def rounds(self, known, unknown, figures=SLOW):
+        return [
+            *(make_round(*figures) for _ in range(known)),
+            *(make_round(*figures, unseen=self.REASON) for _ in range(unknown)),
+        ]
+
+    def judge(self, rounds, **more):
+        return judge(rounds, SUBJECT, make_reference(*[make_rounds()] * 8), POLICY, **more)
+
+    @pytest.mark.parametrize(("known", "unknown"), [(0, 3), (1, 2), (2, 2)])
+    def test_of_half_of_the_rounds_or_more(self, known, unknown):
+        rounds = self.rounds(known, unknown)
+        verdict = self.judge(rounds)
+        assert (verdict.status, verdict.metric, verdict.comparisons) == ("inconclusive", None, ())
+        assert verdict.reason.startswith("inconclusive: throughput 40 -> 20 rows/s, 0.50x [")
+        assert verdict.reason.endswith(
+            f"], but whether something else had the machine is not known of {unknown} of {len(rounds)} "
+            f"rounds: {self.REASON}; what would help: rounds of some seconds"
+        )
+        assert not settled(rounds, SUBJECT, make_reference(*[make_rounds()] * 8), POLICY)
+
+    def test_of_fewer_they_do(self):
+        rounds = self.rounds(3, 2)
+        assert (self.judge(rounds).status, self.judge(rounds).metric) == ("regressed", "throughput")
+        assert settled(rounds, SUBJECT, make_reference(*[make_rounds()] * 8), POLICY)
+
+    def test_what_is_no_slower_is_unchanged(self):
+        """Who shares the machine is no faster for it."""
+        assert self.judge(self.rounds(0, 3, (40, 0.02))).status == "unchanged"
+        assert self.judge(self.rounds(0, 3, (90, 0.009))).status == "improved"
+
+    def test_what_has_no_noise_accuses(self):
+        then = with_counters({"loads": 1})
+        rounds = [replace(r, unseen=self.REASON) for r in with_counters({"loads": 2})]
+        assert judge(rounds, SUBJECT, make_reference(then), POLICY).status == "regressed"
+
+    def test_beside_what_was_measured_in_turn_it_does_not_matter(self):
+        reference = replace(make_reference(make_rounds(n=6)), beside=True)
+        rounds = self.rounds(0, 6)
+        assert judge(rounds, SUBJECT, reference, POLICY).status == "regressed"
+
+
 class TestDisturbed:
     """The machine had something else to do: then times say nothing, and all else does."""
 
