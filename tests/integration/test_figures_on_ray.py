@@ -147,6 +147,46 @@ def test_what_a_pipeline_that_executes_by_itself_did_is_heard_too(pytester: pyte
     run(pytester).assert_outcomes(passed=2)
 
 
+def test_a_figure_that_is_not_the_operator_s_own_is_missing(pytester: pytest.Pytester) -> None:
+    """CPU time of what computes for a second is a second, or not there."""
+    pytester.makepyfile(
+        """
+    import time
+
+    import pytest
+    import ray
+
+    def burn(rows):
+        begin = time.process_time()
+        while time.process_time() - begin < 0.5:
+            pass
+        return rows
+
+    def keyed():
+        rows = ray.data.range(40, override_num_blocks=2)
+        return rows.map(lambda row: {"id": row["id"], "g": row["id"] % 2})
+
+    SHUFFLES = {
+        "by groups": lambda: keyed().groupby("g", num_partitions=2).map_groups(burn, batch_format="pandas"),
+        "by keys": lambda: keyed().repartition(2, keys=["g"]).map_batches(burn, batch_size=None),
+        "sorted": lambda: keyed().sort("id").map_batches(burn, batch_size=None),
+        "random": lambda: keyed().random_shuffle().map_batches(burn, batch_size=None),
+        "blocks": lambda: keyed().repartition(2).map_batches(burn, batch_size=None),
+    }
+
+    @pytest.mark.parametrize("how", SHUFFLES)
+    def test_shuffle(rayperf, how):
+        for round_ in rayperf(SHUFFLES[how], expected_rows=40).rounds:
+            (burning,) = (one for one in round_.operators if "burn" in one.name)
+            assert burning.rows == 40
+            assert burning.cpu_s is None or burning.cpu_s >= 0.5
+            per_row = round_.cpu_seconds_per_row
+            assert per_row is None or 40 * per_row >= 0.5
+    """
+    )
+    run(pytester).assert_outcomes(passed=5)
+
+
 def test_what_was_written_is_what_lies_in_the_folders(pytester: pytest.Pytester) -> None:
     """By each of Ray Data's ways to write files: one file a block, several, one a row, in partitions."""
     pytester.makepyfile(

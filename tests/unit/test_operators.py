@@ -144,6 +144,25 @@ class TestFigures:
             ("ShuffleReduce", None),
         ]
 
+    @pytest.mark.parametrize(
+        ("name", "told"),
+        [
+            ("HashShuffleReduce(keys=('g',), partitions=2)->MapBatches(group)", False),
+            ("SortShuffleReduce(partitions=2)", False),
+            ("HashShuffleMap(keys=('g',), partitions=2)", True),
+            ("MapBatches(ShuffleReduce)", True),
+        ],
+    )
+    def test_the_second_half_of_a_shuffle_has_no_times(self, name, told):
+        """What Ray tells of it is a fraction of what is fused with it alone."""
+        with OperatorMonitor() as monitor:
+            monitor.end(executor(summary(stats(name)), Fake()))
+        (operator,) = monitor.operators
+        assert (operator.wall_s, operator.cpu_s, operator.udf_s) == (
+            (2.0, 3.5, 1.5) if told else (None, None, None)
+        )
+        assert (operator.name, operator.rows, operator.bytes, operator.tasks) == (name, 64, 1000, 8)
+
     def test_an_operator_that_did_nothing(self):
         one = executor(summary(stats(wall_time=None)), Fake())
         with OperatorMonitor() as monitor:
