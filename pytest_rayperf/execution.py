@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from pytest_rayperf.models.classifier import Classifier
     from pytest_rayperf.work.single_pass import KeptProcess
 
+__tracebackhide__ = True  # who reads the traceback of a pipeline looks for its own lines
+
 _REPORTED_AS = {"cpu_seconds": WORKER_CPU.name, "total_peak_memory": WORKERS_MEMORY.name}
 """What a monitor calls a figure, where a round calls it otherwise."""
 

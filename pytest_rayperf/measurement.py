@@ -16,6 +16,8 @@ from pytest_rayperf.results import Profile, Round
 from pytest_rayperf.udfs.faults import Fault
 from pytest_rayperf.work.counts import Work
 
+__tracebackhide__ = True  # who reads the traceback of a pipeline looks for its own lines
+
 Pipeline = Callable[[], Any]
 Outputs = Mapping[str, Any]
 """Column name -> NumPy array, one entry a row."""

@@ -14,6 +14,8 @@ from pytest_rayperf.results import Benchmark, Duel, DuelResult, Result, Round, V
 from pytest_rayperf.work.counts import Work
 from pytest_rayperf.wrong import below_floor, outputs_wrong, unknown_signal
 
+__tracebackhide__ = True  # who reads the traceback of a pipeline looks for its own lines
+
 VARIANTS: tuple[Variant, Variant] = ("antipattern", "fix")
 SIDES = {"antipattern": "the anti-pattern", "fix": "the fix"}
 """What messages call them."""

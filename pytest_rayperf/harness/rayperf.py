@@ -24,6 +24,8 @@ from pytest_rayperf.results import DuelResult, Ladder, Result, Round, Sweep, Ver
 from pytest_rayperf.udfs.instrumenting import Udf, instrument
 from pytest_rayperf.wrong import outputs_wrong, unexpected_rows, unmeasured
 
+__tracebackhide__ = True  # who reads the traceback of a pipeline looks for its own lines
+
 
 class RayPerf:
     """Measures one benchmark of a test item, or one duel.

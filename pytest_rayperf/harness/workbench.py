@@ -27,6 +27,8 @@ from pytest_rayperf.measurement import (
 from pytest_rayperf.results import Profile, Round, Variant
 from pytest_rayperf.work.counts import Work
 
+__tracebackhide__ = True  # who reads the traceback of a pipeline looks for its own lines
+
 OnProgress = Callable[[Item, Progress, Schedule], None]
 
 

@@ -173,3 +173,30 @@ def test_a_second_use_is_an_error(project):
     result = project.measure()
     assert result.ret == 1
     assert "rayperf was used twice in one test" in result.stdout.str()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "rayperf(broken)",
+        "rayperf.duel(antipattern=broken, fix=broken)",
+        'rayperf.ladder({"a": broken, "b": broken})',
+    ],
+)
+def test_the_traceback_of_a_pipeline_is_its_own(project, call):
+    """Nobody who looks for a mistake in a pipeline reads how it is measured."""
+    project.tests(f"""
+        def broken():
+            raise KeyError("mine")
+
+        def test_pipe(rayperf):
+            {call}
+    """)
+    result = project.measure()
+    assert result.ret == 1
+    text = result.stdout.str()
+    assert "test_it.py" in text
+    assert "broken" in text
+    for file in ("rayperf.py", "workbench.py", "dueling.py", "measurement.py"):
+        assert f"{file}:" not in text
+    assert "measurement.py:" in project.measure("--full-trace").stdout.str()
