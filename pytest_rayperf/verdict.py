@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import median
 
 from pytest_rayperf.judging.attribution import attribute
 from pytest_rayperf.judging.exact import judge_counters, judge_work
@@ -18,6 +19,7 @@ from pytest_rayperf.judging.reference import Reference
 from pytest_rayperf.judging.series import other_machine
 from pytest_rayperf.judging.targets import missed_target, unjudged_targets
 from pytest_rayperf.machine import Probe
+from pytest_rayperf.metrics import CPU_PER_ROW
 from pytest_rayperf.results import Attribution, Comparison, Round, Subject, Verdict
 from pytest_rayperf.work.counts import Work
 
@@ -83,13 +85,14 @@ def _judge(
         comparisons = tuple(q.answer for q in of_sessions(warm, reference, policy, probe))
     if missed is not None:
         return missed
-    found = attribute(warm, [r for s in reference.recent for r in s.rounds])
+    then = [r for s in reference.recent for r in s.rounds]
+    found = attribute(warm, then)
     regressed = [c for c in comparisons if c.status == "regressed"]
     unseen = _unseen(warm)
     if regressed and unseen is not None:
         return Verdict("inconclusive", f"inconclusive: {slower(regressed[0])}, but {unseen}")
     if regressed:
-        reason = "\n".join(describe(c, found, reference.source + reference.mend) for c in regressed)
+        reason = _described(regressed, found, reference.source + reference.mend, warm, then)
         return _from(regressed[0], comparisons, reason, found)
     if exact:
         return exact[0]
@@ -193,7 +196,7 @@ def judge_pairs(
     found = attribute(now, then)
     regressed = [c for c in comparisons if c.status == "regressed"]
     if regressed:
-        reason = "\n".join(describe(c, found, source) for c in regressed)
+        reason = _described(regressed, found, source, now, then)
         return _from(regressed[0], comparisons, reason, found)
     said = speaker(comparisons)
     reason = explain(said, comparisons, None)
@@ -212,6 +215,22 @@ def settled_pairs(reference: Sequence[Round], current: Sequence[Round], policy: 
     if any(c.status == "regressed" for c in answers):
         return True
     return not worth_measuring_on(questions, answers)
+
+
+def _described(
+    regressed: Sequence[Comparison],
+    found: Attribution | None,
+    source: str,
+    now: Sequence[Round],
+    then: Sequence[Round],
+) -> str:
+    """A line for each metric that regressed; of more work whether it is done on more cores, and sooner."""
+    speed, before = (median(r.throughput or 0.0 for r in rounds) for rounds in (now, then))
+    faster = speed / before if before else 0.0
+    return "\n".join(
+        describe(c, found, source, faster if c.metric == CPU_PER_ROW and faster > c.threshold else None)
+        for c in regressed
+    )
 
 
 def _partners(

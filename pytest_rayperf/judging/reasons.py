@@ -15,14 +15,22 @@ OLDEST = "the oldest kept sessions"
 BESIDE = "against the reference measured beside it in this run"
 
 
-def describe(c: Comparison, found: Attribution | None, reference: str) -> str:
-    """One line: the metric, both figures, the ratio, the threshold, the operators, and the `reference`."""
+def describe(c: Comparison, found: Attribution | None, reference: str, faster: float | None = None) -> str:
+    """One line: the metric, both figures, the ratio, the threshold, the operators, and the `reference`.
+
+    Args:
+        c: which metric regressed.
+        found: what became of each operator.
+        reference: what it was compared with, and what to do.
+        faster: of work that regressed, how many times as many rows/s there are all the same: on more cores.
+    """
     limit = f"{c.threshold:.2f}" if c.metric.better == "lower" else f"1/{c.threshold:.2f}"
     told = tell(found) if found else ""
     operator = f"; operator {told}" if told else ""
     since = f"; against {c.since}" if c.since else ""
+    though = f"; though {faster:.2f}x the rows/s" if faster is not None else ""
     equal = "; both at this run's CPU time a row" if c.at_equal_work else ""
-    return f"{c.status}: {slower(c)}, threshold {limit}{operator}{equal}{since}; {reference}"
+    return f"{c.status}: {slower(c)}, threshold {limit}{operator}{though}{equal}{since}; {reference}"
 
 
 def slower(c: Comparison) -> str:

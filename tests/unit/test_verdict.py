@@ -16,6 +16,7 @@ from pytest_rayperf.judging.noise import NOISE, WAITING
 from pytest_rayperf.judging.policy import GATED, Policy, look_schedule
 from pytest_rayperf.results import STATUSES, Call, Operator
 from pytest_rayperf.verdict import judge as judge_with_probe
+from pytest_rayperf.verdict import judge_pairs
 from pytest_rayperf.verdict import settled as settled_with_probe
 from pytest_rayperf.work.counts import OperatorWork, Work
 
@@ -436,6 +437,32 @@ class TestUntimed:
         reference = make_reference([make_round(counters={"model_loads": 5})])
         rounds = [make_round(counters={"model_loads": loads})]
         assert settled(rounds, SUBJECT, reference, self.UNTIMED)
+
+
+class TestMoreWorkAndFaster:
+    """CPU seconds decide first: what does more work on more cores is red, and says that it is faster."""
+
+    @pytest.mark.parametrize(
+        ("throughput", "said"),
+        [(80, "; though 2.00x the rows/s"), (46.1, "; though 1.15x the rows/s"), (45.9, ""), (30, "")],
+    )
+    def test_of_a_baseline(self, throughput, said):
+        rounds = make_rounds(throughput, 0.04)
+        verdict = judge(rounds, SUBJECT, make_reference(*[make_rounds()] * 8), POLICY)
+        assert (verdict.status, verdict.metric) == ("regressed", "cpu_seconds_per_row")
+        line = verdict.reason.splitlines()[0]
+        assert f"{said}; baseline " in line
+        assert ("though" in line) == bool(said)
+
+    def test_in_pairs(self):
+        verdict = judge_pairs(make_rounds(n=6), make_rounds(80, 0.04, n=6), POLICY)
+        assert verdict.status == "regressed"
+        assert "; though 2.00x the rows/s; " in verdict.reason
+
+    def test_of_waiting_it_is_not_said(self):
+        verdict = judge(make_rounds(20), SUBJECT, make_reference(*[make_rounds()] * 8), POLICY)
+        assert verdict.metric == "throughput"
+        assert "though" not in verdict.reason
 
 
 class TestUnseen:
