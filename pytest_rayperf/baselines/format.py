@@ -138,7 +138,7 @@ def parse_baseline(text: str, shown: str) -> Baseline:
         BaselineError: it is truncated, has a newer schema, or a value of a wrong type.
     """
     try:
-        data = json.loads(text, object_pairs_hook=_once)
+        data = json.loads(text, object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:  # JSONDecodeError; nested too deep
         raise BaselineError(f"{shown}: is not whole JSON ({error}); {_MEND}") from error
     reader = _Reader(shown, _MEND)
@@ -152,8 +152,12 @@ def parse_baseline(text: str, shown: str) -> Baseline:
     return reader.baseline(top)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose keys stand in it once: of two, left by a merge, one would be lost without a word."""
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys stand in it once: of two, left by a merge, one would be lost without a word.
+
+    Raises:
+        ValueError: one stands in it twice. It is named.
+    """
     made = dict(pairs)
     if len(made) < len(pairs):
         twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_rayperf.baselines.format import unique_keys
 from pytest_rayperf.errors import ConfigurationError
 
 LARGEST_FILE = 1024**3
@@ -62,7 +63,7 @@ def _parsed(path: Path) -> object:
         raise ConfigurationError(f"{path}: is not a report, for it is larger than 1 GiB; {_MAKE_ONE}")
     try:
         text = content.decode("utf-8-sig")  # PowerShell's `>` puts a mark before what it writes
-        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=unique_keys)
     except UnicodeDecodeError as error:
         raise ConfigurationError(
             f"{path}: is not a report, but no text ({error.reason}); {_MAKE_ONE}"

@@ -123,8 +123,8 @@ def spread(figure: Figure | None, with_interval: bool = True) -> str:
     if not with_interval or figure.low is None or figure.high is None or figure.value <= 0:
         return text
     wider = 100 * max(figure.high / figure.value - 1, 1 - figure.low / figure.value)
-    if wider >= 999.5:
-        return f"{text} ±>999%"
+    if wider >= 99.5:
+        return f"{text} ±>99%"  # the lower limit would be below 0
     return f"{text} ±{wider:.0f}%" if wider >= 0.95 or wider < 0.05 else f"{text} ±{wider:.1f}%"
 
 

@@ -62,6 +62,12 @@ class TestWhole:
         more["benchmarks"][0]["colour"] = {"red": [1]}
         assert read_run(write(more)) == more
 
+    def test_what_stands_in_it_twice_is_named(self, write):
+        """Of two lists of benchmarks the first would be lost without a word."""
+        text = json.dumps(WHOLE)
+        said = problem(write(text[:-1] + ', "benchmarks": []}'))
+        assert "no JSON ('benchmarks' stands in it twice)" in said
+
     def test_whole_numbers_may_be_written_with_a_point(self, write):
         more = copy.deepcopy(WHOLE)
         more["benchmarks"][0]["counters"]["rows"] = 64.0

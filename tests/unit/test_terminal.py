@@ -183,6 +183,14 @@ class TestNumbers:
         (row,) = table_of(make_run([named("a", rounds=rounds)]))
         assert row["rows/s"].startswith("1001 ±0.")
 
+    @pytest.mark.parametrize(
+        ("figures", "shown"), [([60, 100, 150], "100 ±47%"), ([50, 100, 300], "100 ±>99%")]
+    )
+    def test_a_spread_that_would_reach_below_0_is_no_number(self, figures, shown):
+        rounds = [make_round(figure) for figure in figures for _ in range(3)]
+        (row,) = table_of(make_run([named("a", rounds=rounds)]))
+        assert row["rows/s"] == shown
+
     def test_large_ratios_have_three_digits(self):
         duel = Duel("a", "loads", Interval(12345, 12345, 12345), None, True, "effect")
         (row,) = table_of(make_run([named("a", duel=duel)]))
