@@ -112,7 +112,7 @@ class RayExecutor:
         """Execute `pipeline` once.
 
         Raises:
-            PipelineError: it returned neither a Dataset nor a number of rows, 0 or more.
+            PipelineError: it returned neither a Dataset nor the number of rows that it wrote.
             CountsLostError: what it counted is not known whole.
             RoundStuckError: it would not have come to its end. The cluster is started anew for the next.
             ClusterLostError: a test has ended it, and there is nothing to go on with.
@@ -154,7 +154,7 @@ class RayExecutor:
                     with instrumented_batches():
                         result = pipeline()
                     if _is_count(result):
-                        rows = _rows_written(result)
+                        rows = int(result)
                     else:
                         for bundle in _bundles(result):
                             rows += bundle.num_rows()
@@ -170,6 +170,9 @@ class RayExecutor:
                 release(error)
                 self._cluster.end()
                 raise
+        if _is_count(result):
+            # Of one execution: it may have been read and written besides.
+            _check_rows(rows, writes.rows if operators.executions == 1 else ())
         spoiled = self._spoiled()
         try:
             taken = self._cluster.tally.take_all()
@@ -366,10 +369,15 @@ def _count_losses() -> int:
         return 0  # the monitor of losses says so
 
 
-def _rows_written(result: Any) -> int:
-    if result < 0:
-        raise PipelineError(f"the pipeline returned {result}; a write returns how many rows it wrote")
-    return int(result)
+def _check_rows(returned: int, written: Sequence[int]) -> None:
+    """Hold that a write returned how many rows it wrote, where Ray Data tells of one."""
+    if returned < 0:
+        raise PipelineError(f"the pipeline returned {returned}; a write returns how many rows it wrote")
+    if len(written) == 1 and written[0] != returned:
+        raise PipelineError(
+            f"the pipeline returned {returned}, and Ray Data wrote {written[0]} rows; return how many it "
+            "wrote"
+        )
 
 
 def _bundles(result: Any) -> Any:

@@ -1,15 +1,17 @@
 """What Ray Data's own writers put into folders of this machine in a round: files and their bytes.
 
 Every `Dataset.write_*` hands a datasink to `Dataset.write_datasink`, which is replaced while a `WriteMonitor`
-is open. Once the clock has stopped the sinks' folders are looked at: what was last written since the monitor
-was opened is the round's. No time is compared with another machine's: it is the kernel's own of this one.
+is open; so is what Ray Data tells a sink of files once all is written. After the clock has stopped the sinks'
+folders are looked at: what was last written since the monitor was opened is the round's. No time is compared
+with another machine's: it is the kernel's own of this one.
 """
 
 from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,29 +31,29 @@ class WriteMonitor:
         self._one_machine = one_machine
         self._clock = clock
         self._sinks: list[Any] = []
-        self._original: Any = None
-        self._replacement: Any = None
         self._began = 0
+        self._replaced = ExitStack()
+        self.rows: list[int] = []
+        """What each write of files in the last block told of its rows, once it was complete."""
 
     def __enter__(self) -> WriteMonitor:
         """Forget the last block, and listen."""
         from ray.data import Dataset
+        from ray.data.datasource.file_datasink import _FileDatasink
 
-        self._sinks = []
-        self._original = Dataset.__dict__["write_datasink"]
-        self._replacement = _heard(self._original, self._sinks)
-        Dataset.write_datasink = self._replacement
+        self._sinks, self.rows = [], []
+        self._replaced.enter_context(_replaced(Dataset, "write_datasink", self._sinks.append))
+        self._replaced.enter_context(_replaced(_FileDatasink, "on_write_complete", self._completed))
         self._began = self._clock()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        from ray.data import Dataset
+        self._replaced.close()
 
-        # Who replaced it meanwhile calls ours, which hands on: theirs stays.
-        if Dataset.__dict__["write_datasink"] is self._replacement:
-            Dataset.write_datasink = self._original
+    def _completed(self, result: Any) -> None:
+        self.rows.append(int(result.num_rows))
 
     def written(self) -> Mapping[str, int]:
         """Bytes and files of the last block, by the counter's name.
@@ -71,13 +73,23 @@ class WriteMonitor:
         return {BYTES_WRITTEN.name: sum(sizes.values()), FILES_WRITTEN.name: len(sizes)}
 
 
-def _heard(write_datasink: Callable[..., Any], sinks: list[Any]) -> Callable[..., Any]:
-    @functools.wraps(write_datasink)
-    def heard(self: Any, datasink: Any, *args: Any, **kwargs: Any) -> Any:
-        sinks.append(datasink)
-        return write_datasink(self, datasink, *args, **kwargs)
+@contextmanager
+def _replaced(owner: type, name: str, hear: Callable[[Any], object]) -> Iterator[None]:
+    """While it is open, `hear` is told of the first argument of each call of the method."""
+    original = owner.__dict__[name]
 
-    return heard
+    @functools.wraps(original)
+    def heard(self: Any, first: Any, *args: Any, **kwargs: Any) -> Any:
+        hear(first)
+        return original(self, first, *args, **kwargs)
+
+    setattr(owner, name, heard)
+    try:
+        yield
+    finally:
+        # Who replaced it meanwhile calls ours, which hands on: theirs stays.
+        if owner.__dict__[name] is heard:
+            setattr(owner, name, original)
 
 
 def _local_folder(sink: Any) -> Path | None:

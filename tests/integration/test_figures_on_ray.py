@@ -195,6 +195,8 @@ def test_what_was_written_is_what_lies_in_the_folders(pytester: pytest.Pytester)
     import pytest
     import ray
 
+    from pytest_rayperf.errors import PipelineError
+
     WAYS = {
         "parquet": lambda ds, path: ds.write_parquet(path),
         "parquet by 4": lambda ds, path: ds.write_parquet(path, partition_cols=["kind"]),
@@ -225,12 +227,28 @@ def test_what_was_written_is_what_lies_in_the_folders(pytester: pytest.Pytester)
         assert round_.counters["bytes_written"] * rounds == sum(f.stat().st_size for f in files) > 0
         assert round_.metric("bytes_written") == round_.counters["bytes_written"]
 
+    def test_other_rows_than_were_written(rayperf, tmp_path):
+        def write(rows):
+            ray.data.range(9).write_parquet(str(tmp_path / "out"))
+            return rows
+
+        with pytest.raises(PipelineError, match="returned 12, and Ray Data wrote 9 rows; "):
+            rayperf(lambda: write(12), expected_rows=12)
+
+    def test_rows_of_several_executions_are_the_pipeline_s_to_tell(rayperf, tmp_path):
+        def read_and_write():
+            rows = sum(len(batch["id"]) for batch in ray.data.range(12).iter_batches())
+            ray.data.from_items([{"rows": rows}]).write_json(str(tmp_path / "summary"))
+            return rows
+
+        assert rayperf(read_and_write, expected_rows=12).counters["rows"] == 12
+
     def test_one_that_gives_its_rows_back(rayperf):
         result = rayperf(lambda: ray.data.range(12), expected_rows=12)
         assert not {"bytes_written", "files_written"} & set(result.counters)
     """
     )
-    run(pytester).assert_outcomes(passed=7)
+    run(pytester).assert_outcomes(passed=9)
 
 
 def test_spilled_bytes_are_what_lies_in_the_spill_folder(pytester: pytest.Pytester) -> None:

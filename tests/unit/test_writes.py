@@ -6,12 +6,25 @@ import os
 import sys
 from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
 from pytest_rayperf.monitors.writes import WriteMonitor
 
 BEGAN = 1_700_000_000 * 10**9
+
+
+SINKS = "ray.data.datasource.file_datasink"
+
+
+class FileSink:
+    """What Ray Data tells once a write is complete goes here."""
+
+    told = 0
+
+    def on_write_complete(self, write_result):
+        self.told += 1
 
 
 class Retrying:
@@ -32,11 +45,11 @@ def dataset_type(monkeypatch):
             datasink.write()
             return concurrency
 
-    ray, data = ModuleType("ray"), ModuleType("ray.data")
-    data.Dataset = Dataset
-    ray.data = data
-    monkeypatch.setitem(sys.modules, "ray", ray)
-    monkeypatch.setitem(sys.modules, "ray.data", data)
+    modules = {name: ModuleType(name) for name in ("ray", "ray.data", "ray.data.datasource", SINKS)}
+    modules["ray.data"].Dataset = Dataset
+    modules[SINKS]._FileDatasink = FileSink
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
     return Dataset
 
 
@@ -157,3 +170,17 @@ def test_who_replaced_it_meanwhile_stays(dataset_type, sink):
     with monitor():
         dataset_type.write_datasink = theirs
     assert dataset_type.__dict__["write_datasink"] is theirs
+
+
+def test_rows_are_what_each_write_was_told_once_it_was_complete(dataset_type):
+    original, one = FileSink.__dict__["on_write_complete"], FileSink()
+    m = monitor()
+    with m:
+        one.on_write_complete(SimpleNamespace(num_rows=np.int64(12)))
+        one.on_write_complete(SimpleNamespace(num_rows=3))
+    assert m.rows == [12, 3]
+    assert one.told == 2
+    assert FileSink.__dict__["on_write_complete"] is original
+    with m:
+        pass
+    assert m.rows == []
