@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
@@ -10,7 +12,7 @@ from traceback import walk_tb
 from types import FrameType, ModuleType
 from typing import Any, Protocol
 
-from pytest_rayperf.errors import WorkersLostError
+from pytest_rayperf.errors import PipelineError, WorkersLostError
 from pytest_rayperf.metrics import COUNTED
 from pytest_rayperf.results import Profile, Round
 from pytest_rayperf.udfs.faults import Fault
@@ -51,12 +53,12 @@ class Inspection:
     """What a test found out after a round that executed by itself (a write), outside of the measured time.
 
     Args:
-        figures: by name of their metric. Of a write elsewhere than in a local folder: `bytes_written` and
-            `files_written`, which are counters.
+        figures: by name of their metric, 0 or more; None where it was not measured. Of a write elsewhere than
+            in a local folder: `bytes_written` and `files_written`, which are counters.
         outputs: the rows that were written, read back; compared between the variants.
     """
 
-    figures: Mapping[str, float] = field(default_factory=dict)
+    figures: Mapping[str, float | None] = field(default_factory=dict)
     outputs: Outputs | None = None
 
 
@@ -65,14 +67,30 @@ AfterRound = Callable[[str], Inspection | None]
 
 
 def with_figures(execution: Execution, found: Inspection | None) -> Execution:
-    """The execution, with what was found out of its round besides: what is counted among its counters."""
+    """The execution, with what was found out of its round besides: what is counted among its counters.
+
+    Raises:
+        PipelineError: a figure is no number, below 0, or a count that is not whole.
+    """
     if found is None:
         return execution
-    counted = {n: int(v) for n, v in found.figures.items() if n in COUNTED and float(v).is_integer()}
-    figures = {n: v for n, v in found.figures.items() if n not in counted}
+    told = {name: value for name, value in found.figures.items() if value is not None}
+    for name, value in told.items():
+        wanted = "whole number" if name in COUNTED else "number"
+        if not _is_figure(value) or (name in COUNTED and value != int(value)):
+            raise PipelineError(
+                f"Inspection: {name} is {value!r}; it must be a {wanted}, 0 or more, or None where it was "
+                "not measured"
+            )
+    counted = {name: int(value) for name, value in told.items() if name in COUNTED}
+    figures = {name: float(value) for name, value in told.items() if name not in COUNTED}
     round_ = execution.round
     counters, figures = {**round_.counters, **counted}, {**round_.figures, **figures}
     return replace(execution, round=replace(round_, counters=counters, figures=figures))
+
+
+def _is_figure(value: object) -> bool:
+    return isinstance(value, numbers.Real) and 0 <= float(value) < math.inf
 
 
 class Executor(Protocol):

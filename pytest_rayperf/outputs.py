@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import Any
 
@@ -15,6 +16,7 @@ ABSOLUTE = 1e-5
 """Floats may differ by rounding: a convolution sums in another order for another batch size."""
 
 _FLOATS = " (its floats)"
+_LONG = 160
 
 
 def difference(
@@ -85,24 +87,34 @@ def _canonical(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 def _part_floats(sides: list[dict[str, NDArray[Any]]]) -> None:
     """Of columns of objects (lists, dicts, ragged tensors): a column of what is exact, and one of the floats.
 
-    A row's floats, in order, are a row of an array that is filled up with 0; how many there are is exact.
+    The latter has a row's floats, in order, as an array; how many there are is exact.
     """
     for name in list(sides[0]):
         objects = [side for side in sides if side[name].dtype == object]
         floats = [_take_floats(side, name) for side in objects]
-        most = max((len(row) for rows in floats for row in rows), default=0)
-        if most and len(objects) == len(sides):
+        if len(objects) == len(sides) and any(len(row) for rows in floats for row in rows):
             for side, rows in zip(sides, floats, strict=True):
-                filled = [[*row, *[0.0] * (most - len(row))] for row in rows]
-                side[name + _FLOATS] = np.array(filled, dtype=np.float64)
+                side[name + _FLOATS] = np.empty(len(rows), dtype=object)
+                for index, row in enumerate(rows):  # at once, rows of one length would become a matrix
+                    side[name + _FLOATS][index] = row
 
 
-def _take_floats(side: dict[str, NDArray[Any]], name: str) -> list[list[float]]:
+def _take_floats(side: dict[str, NDArray[Any]], name: str) -> list[NDArray[Any]]:
     """The floats of each row; the column becomes what is left."""
-    floats: list[list[float]] = [[] for _ in side[name]]
-    texts = [_parted(value, own) for value, own in zip(side[name], floats, strict=True)]
+    texts, floats = [], []
+    for value in side[name]:
+        own: list[float] = []
+        texts.append(_shortened(_parted(value, own)))
+        floats.append(np.array(own, dtype=np.float64))
     side[name] = np.array(texts, dtype=str)
     return floats
+
+
+def _shortened(text: str) -> str:
+    """A long one by its beginning and a hash: an array of texts has room for the longest in each row."""
+    if len(text) <= _LONG:
+        return text
+    return f"{text[:_LONG]}... {hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()}"
 
 
 def _parted(value: Any, floats: list[float]) -> str:
@@ -140,14 +152,19 @@ def _flatten(values: NDArray[Any]) -> NDArray[Any]:
         return rows
     if rows.dtype.kind in "iub":
         rows = rows.astype(np.int64)  # of equal values the width does not matter, as in plain columns
-    return np.array([f"{values.shape[1:]} {row.tobytes().hex()}" for row in rows], dtype=str)
+    texts = [_shortened(f"{values.shape[1:]} {row.tobytes().hex()}") for row in rows]
+    return np.array(texts, dtype=str)
 
 
 def _rank(values: NDArray[Any]) -> int:
-    return {"U": 0, "S": 0, "f": 2}.get(values.dtype.kind, 1)
+    return {"U": 0, "S": 0, "f": 2, "O": 2}.get(values.dtype.kind, 1)
 
 
 def _sort_key(values: NDArray[Any]) -> NDArray[Any]:
+    if values.dtype == object:
+        factors = np.random.default_rng(0).standard_normal(max(map(len, values), default=0))
+        with np.errstate(all="ignore"):
+            return np.array([(row * factors[: len(row)]).sum() for row in values])
     if values.dtype.kind != "f":
         return values
     numbers = values.astype(np.float64)
@@ -168,14 +185,18 @@ def _column_difference(
     label_tolerance: float,
 ) -> str | None:
     a, b = left[name], right[name]
-    if a.dtype.kind == "f" and b.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            same = np.isclose(a, b, rtol=tolerance, atol=ABSOLUTE, equal_nan=True)
-        same = same if same.ndim == 1 else same.all(axis=1)
+    if a.dtype == object:  # ragged; the lengths are equal, for what is exact is
+        pairs = zip(a, b, strict=True)
+        same = np.array([bool(_close(one, other, tolerance).all()) for one, other in pairs])
+    elif a.dtype.kind == "f" and b.dtype.kind == "f":
+        near = _close(a, b, tolerance)
+        same = near if near.ndim == 1 else np.asarray(near.all(axis=1))
     elif (a.dtype.kind in "US") != (b.dtype.kind in "US"):
         return f"column {name!r} is {a.dtype} in {sides[0]}, {b.dtype} in {sides[1]}"
     else:
         same = np.asarray(a == b)
+        if a.dtype.kind == b.dtype.kind and a.dtype.kind in "mM":
+            same |= np.isnat(a) & np.isnat(b)
     labels = a.dtype.kind in "iu" and b.dtype.kind in "iu"
     if (~same).sum() <= (label_tolerance * len(same) if labels else 0):
         return None
@@ -186,6 +207,11 @@ def _column_difference(
         f"column {name!r} differs in {int((~same).sum())} of {len(same)} rows, first{where}: "
         f"{_brief(a[row])} in {sides[0]}, {_brief(b[row])} in {sides[1]}"
     )
+
+
+def _close(one: NDArray[Any], other: NDArray[Any], tolerance: float) -> NDArray[np.bool_]:
+    with np.errstate(over="ignore"):
+        return np.asarray(np.isclose(one, other, rtol=tolerance, atol=ABSOLUTE, equal_nan=True))
 
 
 def _brief(value: Any) -> str:

@@ -228,7 +228,12 @@ def _described(
     speed, before = (median(r.throughput or 0.0 for r in rounds) for rounds in (now, then))
     faster = speed / before if before else 0.0
     return "\n".join(
-        describe(c, found, source, faster if c.metric == CPU_PER_ROW and faster > c.threshold else None)
+        describe(
+            c,
+            found,
+            source,
+            faster if c.metric == CPU_PER_ROW and c.since is None and faster > c.threshold else None,
+        )
         for c in regressed
     )
 

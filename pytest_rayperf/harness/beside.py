@@ -114,7 +114,9 @@ class Beside:
         try:
             for anew in (False, True):
                 then = pipeline.count_work(anew=anew)
-                now = count(anew, then.rows or None)
+                now = count(anew, None)
+                if 0 < then.rows != now.rows:
+                    now = count(anew, then.rows)
                 if then.software != now.software or not compare_work(now, then):
                     break
         except (WorkUncountable, FarSideError, BaselineError) as reason:

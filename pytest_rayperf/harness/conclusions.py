@@ -164,10 +164,13 @@ class Conclusions:
         try:
             if reference is None or then is None:
                 return count(True, None), None
-            work = count(False, then.rows or None)
+            work = count(False, None)
             then = reference.work_with(work.software) or then
-            if then.rows != work.rows:  # what was counted with these versions was of others
-                work = count(False, then.rows or None)
+            # Over as many rows as that, if it was of others. (If it was of all there are, it read on to their
+            # end: so it is not asked for in the first place.)
+            rows = then.rows if 0 < then.rows != work.rows else None
+            if rows is not None:
+                work = count(False, rows)
             if work.software == then.software and not compare_work(work, then):
                 # What is recorded stays: it was shown by repetition, and names what is not determined.
                 return (then if options.update_baselines else work), None
@@ -175,7 +178,7 @@ class Conclusions:
                 return count(True, None), None
             # With other software nothing of it gates: no need to make sure of it.
             if work.software == then.software:
-                work = count(True, then.rows or None)
+                work = count(True, rows)
         except WorkUncountable as error:
             return None, str(error)
         return work, None

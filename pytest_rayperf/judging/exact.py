@@ -64,19 +64,24 @@ def _counter_change(name: str, old: int, new: int, reference: Reference) -> str:
 
 
 def _changed_counters(rounds: Sequence[Round], reference: Reference) -> list[tuple[str, int, int]]:
-    """Counters that are constant on both sides and differ. A new name was not counted before: no change."""
+    """Counters that are constant on both sides, but for their margin, and differ by more than that.
+
+    A new name was not counted before: no change.
+    """
     changes = []
     old_rounds = [r.all_counters() for s in reference.sessions for r in s.rounds]
     new_rounds = [r.all_counters() for r in rounds]
     for name in sorted({name for r in old_rounds for name in r}):
-        if name in COUNTED:  # found by looking, which may fail: what is not there is not known
-            old = {r[name] for r in old_rounds if name in r}
-            new = {r[name] for r in new_rounds} if all(name in r for r in new_rounds) else set()
-        else:
-            old = {r.get(name, 0) for r in old_rounds}
-            new = {r.get(name, 0) for r in new_rounds}
-        if len(old) == len(new) == 1:
-            then, now = old.pop(), new.pop()
-            if abs(now - then) > _MARGIN.get(name, 0) * then:
-                changes.append((name, then, now))
+        # What a write wrote is found by looking, which may fail: what is not there is not known, and not 0.
+        missing = None if name in COUNTED else 0
+        old = {n for r in old_rounds if (n := r.get(name, missing)) is not None}
+        new = {r.get(name, missing) for r in new_rounds}
+        known = {n for n in new if n is not None}
+        margin = _MARGIN.get(name, 0.0)
+        if not old or known != new or any(max(n) - min(n) > margin * min(n) for n in (old, known)):
+            continue
+        if min(known) - max(old) > margin * max(old):
+            changes.append((name, max(old), min(known)))
+        elif min(old) - max(known) > margin * min(old):
+            changes.append((name, min(old), max(known)))
     return changes

@@ -19,6 +19,10 @@ that worked: with 2 CPUs and 6 workers they add up to some 50 ms, which is 5 % o
 half of the usual limit of 10 %.
 """
 
+LEAST_S = 0.1
+"""A block of which less than this was told apart is not known by those before it either: it would have hardly
+any part in what is said of it."""
+
 RECENT_S = 10.0
 """What was accounted longer ago than this tells nothing of now."""
 
@@ -114,24 +118,25 @@ class _Sums:
     accounted_capacity: float = 0.0
     others: float = 0.0
 
-    def with_those_of(self, before: _Sums) -> _Sums:
-        """Of both blocks together."""
+    def with_part_of(self, before: _Sums, part: float) -> _Sums:
+        """With the same share, 0 to 1, of all that was accounted in an earlier block."""
         return _Sums(
             self.ended,
-            self.seconds + before.seconds,
-            self.capacity + before.capacity,
-            self.steal + before.steal,
-            self.accounted_seconds + before.accounted_seconds,
-            self.accounted_capacity + before.accounted_capacity,
-            self.others + before.others,
+            self.seconds + part * before.seconds,
+            self.capacity + part * before.capacity,
+            self.steal + part * before.steal,
+            self.accounted_seconds + part * before.accounted_seconds,
+            self.accounted_capacity + part * before.accounted_capacity,
+            self.others + part * before.others,
         )
 
 
 class CpuAccount:
     """Accounts the time of the CPUs that the processes `roots` may use, from one `sample()` to the next.
 
-    Blocks that are too short by themselves (`SHORTEST_S`), or in which too little could be told apart, are
-    looked at together with those just before: who has the machine changes by the second, not by the round.
+    A block that is too short by itself (`SHORTEST_S`), or in which too little could be told apart, is looked
+    at together with as much of those just before as is missing: who has the machine changes by the second,
+    not by the round.
 
     Others' time is what is left of the CPUs' time when their idle time, interrupts, stolen time and the
     time of the tree are taken from it. Idle time is taken, not the sum of busy kinds, for kernels without
@@ -203,15 +208,16 @@ class CpuAccount:
         """What was accounted. See `SHORTEST_S` for how little time says nothing."""
         told = self.problem is None
         sums = self._now
-        for before in reversed(self._before):
-            if sums.accounted_seconds < SHORTEST_S:
-                sums = sums.with_those_of(before)
+        for before in reversed(self._before) if sums.accounted_seconds >= LEAST_S else ():
+            missing = SHORTEST_S - sums.accounted_seconds
+            if missing > 0 and before.accounted_seconds > 0:
+                sums = sums.with_part_of(before, min(1.0, missing / before.accounted_seconds))
         return CpuShares(
             # Below 0 by what the rounding to ticks makes of a machine without others.
             others=min(max(sums.others / sums.accounted_capacity, 0.0), 1.0)
-            if told and sums.accounted_seconds >= SHORTEST_S
+            if told and sums.accounted_seconds >= SHORTEST_S - 1e-9
             else None,
-            steal=sums.steal / sums.capacity if told and sums.seconds >= SHORTEST_S else None,
+            steal=sums.steal / sums.capacity if told and sums.seconds >= SHORTEST_S - 1e-9 else None,
             seconds=sums.seconds,
             accounted_seconds=sums.accounted_seconds,
             problem=self.problem,

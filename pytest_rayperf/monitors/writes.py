@@ -9,9 +9,12 @@ with another machine's: it is the kernel's own of this one.
 from __future__ import annotations
 
 import functools
+import inspect
+import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -75,13 +78,15 @@ class WriteMonitor:
 
 @contextmanager
 def _replaced(owner: type, name: str, hear: Callable[[Any], object]) -> Iterator[None]:
-    """While it is open, `hear` is told of the first argument of each call of the method."""
+    """While it is open, `hear` is told of the first argument of each call of the method, named or not."""
     original = owner.__dict__[name]
+    first = list(inspect.signature(original).parameters)[1]
 
     @functools.wraps(original)
-    def heard(self: Any, first: Any, *args: Any, **kwargs: Any) -> Any:
-        hear(first)
-        return original(self, first, *args, **kwargs)
+    def heard(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if args or first in kwargs:  # else it is the method's to complain
+            hear(args[0] if args else kwargs[first])
+        return original(self, *args, **kwargs)
 
     setattr(owner, name, heard)
     try:
@@ -106,11 +111,11 @@ def _local_folder(sink: Any) -> Path | None:
 def _written_since(began: int, folder: Path) -> dict[Path, int]:
     """The sizes of the folder's files, those in its partitions too, that were written since `began`."""
     sizes = {}
-    for file in folder.rglob("*"):
-        try:
-            state = file.stat()
-        except OSError:  # it is being removed
-            continue
-        if file.is_file() and state.st_mtime_ns >= began:
-            sizes[file.resolve()] = state.st_size
+    # What cannot be listed, for it is being removed, is passed over.
+    for place, _, names in os.walk(folder.resolve()):
+        for name in names:
+            with suppress(OSError):
+                state = (file := Path(place, name)).stat()
+                if stat.S_ISREG(state.st_mode) and state.st_mtime_ns >= began:
+                    sizes[file.resolve()] = state.st_size
     return sizes

@@ -179,9 +179,12 @@ def test_a_figure_that_is_not_the_operator_s_own_is_missing(pytester: pytest.Pyt
         for round_ in rayperf(SHUFFLES[how], expected_rows=40).rounds:
             (burning,) = (one for one in round_.operators if "burn" in one.name)
             assert burning.rows == 40
-            assert burning.cpu_s is None or burning.cpu_s >= 0.5
             per_row = round_.cpu_seconds_per_row
-            assert per_row is None or 40 * per_row >= 0.5
+            if how in ("random", "blocks") or "ShuffleReduce(" not in burning.name:
+                assert burning.cpu_s >= 0.5
+                assert 40 * per_row >= 0.5
+            else:
+                assert (burning.cpu_s, per_row) == (None, None)
     """
     )
     run(pytester).assert_outcomes(passed=5)

@@ -189,6 +189,14 @@ def test_larger_batches_over_the_same_rows_are_not_more_work(holds) -> None:
         assert {c.operator for c in changes if c.gates and c.regression} == {"MapBatches(same)"}, changes
         kept = KeptProcess()
         assert kept.count_work(lambda: pipeline(64), rows=16).rows == 16
+
+        # Asked for as many rows as there are, a read does not come to its end.
+        def short():
+            return ray.data.range(10).map_batches(same, batch_size=16)
+
+        whole = count_work(short)
+        assert whole.rows == 10
+        assert compare_work(kept.count_work(short), whole) == ()
         kept.close()
         """
     )

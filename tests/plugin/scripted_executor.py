@@ -84,6 +84,8 @@ class ScriptedExecutor:
         plan = {**DEFAULTS, **(json.loads(script.read_text()) if script.exists() else {}), **pipeline()}
         with (self.folder / "work.log").open("a") as log:
             log.write("anew\n" if anew else "kept\n")
+        with (self.folder / "work_rows.log").open("a") as log:
+            log.write(f"{rows}\n")
         if plan["work"] is None:
             raise WorkUncountable("the script has no work")
         rows = rows or plan["window"]

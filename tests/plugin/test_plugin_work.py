@@ -25,6 +25,20 @@ def passes(project):
     return log.read_text(encoding="utf-8").split() if log.exists() else []
 
 
+def rows_asked(project):
+    return (project.path / "work_rows.log").read_text(encoding="utf-8").split()
+
+
+def test_the_same_pipeline_is_counted_as_it_was_when_it_was_recorded(project, counted):
+    """Not of as many rows as were read: of a data set with fewer than are wanted the end is seen, too."""
+    counted(python_calls=320)
+    project.record(2)
+    assert project.measure("--rayperf-gate").ret == 0
+    counted(python_calls=640)
+    assert project.measure("--rayperf-gate").ret == 1
+    assert rows_asked(project) == ["None"] * 5
+
+
 def test_more_work_is_a_regression_on_the_first_run(project, counted):
     counted(python_calls=320, flops=1000)
     project.record()
@@ -61,7 +75,8 @@ def test_other_batches_are_counted_over_the_baseline_s_rows(project, window):
     result, report = project.report("--rayperf-gate")
     assert result.ret == 0, result.stdout.str()
     assert report["benchmarks"][0]["work"]["operators"][0]["rows"] == 32
-    assert passes(project)[3:] == ["kept"]
+    assert passes(project)[3:] == ["kept", "kept"]
+    assert rows_asked(project)[3:] == ["None", "32"]
     project.tests(
         f"def test_pipe(rayperf): rayperf(lambda: {pipe | {'window': window, 'work': {'python_calls': 640}}})"
     )

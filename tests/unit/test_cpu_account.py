@@ -352,13 +352,39 @@ class TestAccount:
             shares = self.block(made, counted, 0.2, others=0.1, steal=0.1)
             assert (shares.others, shares.steal) == (None, None)
         shares = self.block(made, counted, 0.2, others=0.4)
-        assert shares.others == pytest.approx(0.6 / 1.2)
-        assert shares.steal == pytest.approx(0.2 / 1.2)
-        assert (shares.seconds, shares.accounted_seconds) == pytest.approx((0.6, 0.6))
-        # No more of them than it takes, the latest first.
+        # No more of them than it takes, the latest first: half of the first one.
+        assert shares.others == pytest.approx(0.4 + 0.1 + 0.1 / 2)
+        assert shares.steal == pytest.approx(0.1 + 0.1 / 2)
+        assert (shares.seconds, shares.accounted_seconds) == pytest.approx((0.5, 0.5))
         shares = self.block(made, counted, 0.4, others=0.0)
-        assert shares.seconds == pytest.approx(0.6)
-        assert shares.others == pytest.approx(0.4 / 1.2)
+        assert (shares.seconds, shares.others) == pytest.approx((0.5, 0.4 / 2))
+
+    @pytest.mark.parametrize(("before", "now"), [(0.0, 0.8), (6.0, 0.0)])
+    def test_a_long_one_before_does_not_drown_it(self, before, now):
+        """A quiet warm-up of 3 s and a burner since, or the other way round."""
+        made = machine()
+        counted = account(made)
+        self.block(made, counted, 3.0, others=before)
+        shares = self.block(made, counted, 0.4, others=now)
+        assert shares.others == pytest.approx(now + before * (0.1 / 3))
+
+    def test_of_one_with_next_to_nothing_told_apart_nothing_is_known(self):
+        """Its actor ended in its only interval: what came before says nothing of it."""
+        made = machine()
+        counted = account(made)
+        self.block(made, counted, 3.0, others=0.0)
+        made.start(210, RAYLET)
+        counted.start()
+        counted.sample()
+        made.work(OTHER, 0.8)
+        made.pass_time(0.09, busy=0.1)
+        counted.sample()
+        made.end(210)
+        made.pass_time(0.36, busy=0.7)
+        counted.sample()
+        shares = counted.shares()
+        assert shares.others is None
+        assert (shares.seconds, shares.accounted_seconds) == pytest.approx((0.45, 0.09))
 
     def test_one_that_is_long_enough_is_looked_at_alone(self):
         made = machine()
@@ -379,8 +405,8 @@ class TestAccount:
         made.pass_time(3, busy=0)
         counted.sample()
         shares = counted.shares()
-        assert shares.others == pytest.approx(0.2 / 1.4)
-        assert (shares.seconds, shares.accounted_seconds) == pytest.approx((3.7, 0.7))
+        assert shares.others == pytest.approx(0.2 / 2)
+        assert (shares.seconds, shares.accounted_seconds) == pytest.approx((3.3 + 0.2, 0.5))
 
     @pytest.mark.parametrize(("pause", "told"), [(8, True), (11, False)])
     def test_what_is_long_ago_tells_nothing_of_now(self, pause, told):
@@ -390,7 +416,7 @@ class TestAccount:
         made.pass_time(pause, busy=0)
         shares = self.block(made, counted, 0.3, others=0.0)
         assert (shares.others is not None) == told
-        assert shares.seconds == pytest.approx(0.6 if told else 0.3)
+        assert shares.seconds == pytest.approx(0.5 if told else 0.3)
 
     def test_of_one_that_broke_off_nothing_is_kept(self):
         made = machine()

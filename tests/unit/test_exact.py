@@ -76,6 +76,25 @@ class TestCounters:
         found = judge_counters(make_rounds(counters={name: now}), reference)
         assert (found and found.status) == status
 
+    @pytest.mark.parametrize(
+        ("then", "now", "found"),
+        [
+            ((1000, 1001), (5000, 5010), (1001, 5000)),
+            ((1000, 1005), (1014, 1020), None),
+            ((1000, 1005), (1016, 1020), (1005, 1016)),
+            ((5000, 5010), (1000, 1001), (5000, 1001)),
+            ((1000, 1011), (5000, 5000), None),
+            ((1000, 1000), (5000, 5051), None),
+        ],
+    )
+    def test_bytes_that_move_within_their_margin_are_constant(self, then, now, found):
+        """From one session to the next as well: else two that differ by a byte would never gate again."""
+        sides = [make_rounds(n=1, counters={"bytes_written": n}) for n in then]
+        rounds = [r for n in now for r in make_rounds(n=1, counters={"bytes_written": n})]
+        verdict = judge_counters(rounds, make_reference(*sides))
+        assert (verdict is None) == (found is None)
+        assert found is None or "bytes_written {} -> {} a round".format(*found) in verdict.reason
+
     def test_what_a_write_wrote_is_not_known_where_it_is_not_there(self):
         """Not 0: the folder was not this machine's, or was removed at once."""
         wrote, unknown = make_rounds(counters={"bytes_written": 5, "files_written": 1}), make_rounds()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import weakref
 from collections import Counter
 from contextlib import nullcontext
@@ -12,7 +13,7 @@ from builders import LIGHT, make_round
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_rayperf.errors import WorkersLostError
+from pytest_rayperf.errors import PipelineError, WorkersLostError
 from pytest_rayperf.measurement import (
     Execution,
     Inspection,
@@ -341,15 +342,31 @@ class TestAfterRound:
         bench.executor.run = counted
         found = {
             "antipattern": Inspection({"bytes_written": np.float64(7)}),
-            "fix": Inspection({"bytes_written": 2.5, "files_written": 3}),
+            "fix": Inspection({"bytes_written": None, "files_written": 3, "spilled_bytes": None}),
         }
         bench.run(looks=(1,), after_round=found.get)
         (bad,), (good,) = bench.samples.rounds.values()
         assert (dict(bad.counters), dict(bad.figures)) == ({"bytes_written": 7, "loads": 1}, {})
         assert type(bad.counters["bytes_written"]) is int
         assert dict(good.counters) == {"bytes_written": 2, "loads": 1, "files_written": 3}
-        assert [r.metric("bytes_written") for r in (bad, good)] == [7.0, 2.5]
+        assert dict(good.figures) == {}
+        assert [r.metric("bytes_written") for r in (bad, good)] == [7.0, 2.0]
         assert (bad.metric("files_written"), good.metric("files_written")) == (None, 3.0)
+
+    @pytest.mark.parametrize(
+        ("name", "value", "wanted"),
+        [
+            ("bytes_written", 2.5, "a whole number"),
+            ("bytes_written", -1, "a whole number"),
+            ("files_written", "3", "a whole number"),
+            ("spilled_bytes", -0.5, "a number"),
+            ("spilled_bytes", math.nan, "a number"),
+            ("spilled_bytes", math.inf, "a number"),
+        ],
+    )
+    def test_a_figure_that_is_none_is_refused(self, name, value, wanted):
+        with pytest.raises(PipelineError, match=f"Inspection: {name} is .*; it must be {wanted}, 0 or more"):
+            Bench().run(looks=(1,), after_round=lambda _: Inspection({name: value}))
 
     def test_its_outputs_take_the_place_of_the_round_s(self):
         written = {"label": np.array([7])}

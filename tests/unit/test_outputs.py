@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from builders import LIGHT
@@ -52,6 +54,13 @@ COLUMNS = {
 
 
 class TestEqual:
+    @pytest.mark.parametrize("kind", ["datetime64[s]", "timedelta64[s]"])
+    def test_times_that_are_not_known(self, kind):
+        times = np.array([3, 5, 4], dtype=kind)
+        times[1] = np.array("NaT", dtype=kind)
+        assert difference({"it": times}, {"it": times[::-1]}) is None
+        assert "differs in 1 of 3 rows" in difference({"it": times}, {"it": np.array([3, 5, 4], dtype=kind)})
+
     @pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint8])
     def test_integer_tensors_of_another_width(self, dtype):
         wide = {"it": np.arange(24).reshape(4, 2, 3)}
@@ -89,6 +98,27 @@ class TestEqual:
             assert difference(exact, shuffled({name: rows(1e-7)[name]}, seed)) is None
             assert "(its floats)' differs in " in difference(exact, {name: rows(0.1)[name]})
             assert difference(exact, {name: rows(1e-2)[name]}, tolerance=0.5) is None
+
+    @pytest.mark.parametrize("lengths", [[3] * 6, [0] * 6, [3, 0, 1, 2, 2, 4]])
+    def test_floats_within_lists_of_any_lengths(self, lengths):
+        generator = np.random.default_rng(1)
+        rows = {"o": objects(*[generator.normal(size=n).tolist() for n in lengths])}
+        assert difference(rows, shuffled(rows)) is None
+
+    def test_a_long_row_makes_no_others_long(self):
+        """An array of texts has room for the longest in each row: 2,000 rows as long as this were 0.8 GB."""
+        rows = [[f"{i}"] for i in range(2000)]
+        rows[7] = ["x"] * 20_000
+        other = [*rows[:7], ["x"] * 19_999 + ["y"], *rows[8:]]
+        peak = 0
+        tracemalloc.start()
+        try:
+            text = difference({"o": objects(*rows)}, {"o": objects(*other)})
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert "differs in 1 of 2000 rows" in text
+        assert peak < 50e6
 
     @pytest.mark.parametrize("seed", range(5))
     def test_logits_alone(self, seed):

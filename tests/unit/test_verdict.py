@@ -459,6 +459,15 @@ class TestMoreWorkAndFaster:
         assert verdict.status == "regressed"
         assert "; though 2.00x the rows/s; " in verdict.reason
 
+    def test_against_the_oldest_sessions_it_is_not_said(self):
+        """Than those it may be slower."""
+        sessions = [*[make_rounds(160, 0.005)] * 3, *[make_rounds()] * 8]
+        verdict = judge(make_rounds(80, 0.04), SUBJECT, make_reference(*sessions), POLICY)
+        recent, oldest = (line for line in verdict.reason.splitlines() if "cpu_seconds_per_row" in line)
+        assert "though 2.00x" in recent
+        assert "against the oldest kept sessions" in oldest
+        assert "though" not in oldest
+
     def test_of_waiting_it_is_not_said(self):
         verdict = judge(make_rounds(20), SUBJECT, make_reference(*[make_rounds()] * 8), POLICY)
         assert verdict.metric == "throughput"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -122,6 +123,30 @@ def test_what_cannot_be_seen_is_not_told_in_part(dataset_type, sink, odd):
         dataset_type().write_datasink(sink("seen", a=3))
         dataset_type().write_datasink(odd(sink))
     assert m.written() == {}
+
+
+def test_a_sink_that_is_given_by_its_name(dataset_type, sink):
+    with monitor() as m:
+        assert dataset_type().write_datasink(concurrency=2, datasink=sink(a=3)) == 2
+        with pytest.raises(TypeError, match="datasink"):
+            dataset_type().write_datasink()
+    assert m.written() == {"bytes_written": 3, "files_written": 1}
+
+
+def test_a_folder_that_is_removed_meanwhile_is_passed_over(dataset_type, sink, monkeypatch):
+    written = sink(a=3, gone_b=4)
+    with monitor() as m:
+        dataset_type().write_datasink(written)
+
+    def walk(folder):
+        for place, folders, names in real_walk(folder):
+            if names == ["b"]:
+                shutil.rmtree(place)
+            yield place, folders, names
+
+    real_walk = os.walk
+    monkeypatch.setattr(os, "walk", walk)
+    assert m.written() == {"bytes_written": 3, "files_written": 1}
 
 
 def test_nothing_written_is_nothing_known(dataset_type):
