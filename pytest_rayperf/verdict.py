@@ -226,16 +226,13 @@ def _described(
 ) -> str:
     """A line for each metric that regressed; of more work whether it is done on more cores, and sooner."""
     speed, before = (median(r.throughput or 0.0 for r in rounds) for rounds in (now, then))
-    faster = speed / before if before else 0.0
-    return "\n".join(
-        describe(
-            c,
-            found,
-            source,
-            faster if c.metric == CPU_PER_ROW and c.since is None and faster > c.threshold else None,
-        )
-        for c in regressed
-    )
+
+    def faster(c: Comparison) -> float | None:
+        if c.metric != CPU_PER_ROW or c.since is not None or not before or speed <= c.threshold * before:
+            return None
+        return speed / before
+
+    return "\n".join(describe(c, found, source, faster(c)) for c in regressed)
 
 
 def _partners(

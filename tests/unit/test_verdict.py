@@ -459,6 +459,24 @@ class TestMoreWorkAndFaster:
         assert verdict.status == "regressed"
         assert "; though 2.00x the rows/s; " in verdict.reason
 
+    @pytest.mark.parametrize(("threshold", "said"), [(1.25, False), (1.24, True)])
+    def test_by_the_threshold_itself_it_is_not_faster(self, threshold, said):
+        policy = dataclasses.replace(POLICY, max_slowdown=threshold)
+        verdict = judge(make_rounds(40, 0.04), SUBJECT, make_reference(*[make_rounds(32)] * 8), policy)
+        assert verdict.metric == "cpu_seconds_per_row"
+        assert ("though 1.25x" in verdict.reason) == said
+
+    @pytest.mark.parametrize("which", ["now", "then", "both"])
+    def test_where_the_speed_is_not_known_nothing_is_said(self, which):
+        now, then = make_rounds(0.6, 0.04), make_rounds(0.5)
+        if which != "then":
+            now = tuple(replace(r, wall_seconds=0.0) for r in now)
+        if which != "now":
+            then = tuple(replace(r, wall_seconds=0.0) for r in then)
+        verdict = judge(now, SUBJECT, make_reference(*[then] * 8), POLICY)
+        assert (verdict.status, verdict.metric) == ("regressed", "cpu_seconds_per_row")
+        assert "though" not in verdict.reason
+
     def test_against_the_oldest_sessions_it_is_not_said(self):
         """Than those it may be slower."""
         sessions = [*[make_rounds(160, 0.005)] * 3, *[make_rounds()] * 8]
@@ -492,6 +510,8 @@ class TestUnseen:
     @pytest.mark.parametrize(("known", "unknown"), [(0, 3), (1, 2), (2, 2)])
     def test_of_half_of_the_rounds_or_more(self, known, unknown):
         rounds = self.rounds(known, unknown)
+        *others, last = rounds
+        rounds = [*(replace(r, unseen=r.unseen and "another reason") for r in others), last]
         verdict = self.judge(rounds)
         assert (verdict.status, verdict.metric, verdict.comparisons) == ("inconclusive", None, ())
         assert verdict.reason.startswith("inconclusive: throughput 40 -> 20 rows/s, 0.50x [")
