@@ -59,6 +59,11 @@ class TestCounters:
         assert (found and found.status) == status
         assert (found and found.ratio) == (status and 0)
 
+    def test_one_that_varies_hides_none_behind_it(self):
+        then = [*make_rounds(n=1, counters={"a": 1, "b": 1}), *make_rounds(n=1, counters={"a": 2, "b": 1})]
+        verdict = judge_counters(make_rounds(counters={"a": 9, "b": 2}), make_reference(then))
+        assert (verdict.status, verdict.metric) == ("regressed", "b")
+
     @pytest.mark.parametrize(
         ("name", "then", "now", "status"),
         [
