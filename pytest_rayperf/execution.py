@@ -19,7 +19,6 @@ the references of the blocks that it gives (what `write` and `materialize` do to
 
 from __future__ import annotations
 
-import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,13 +28,11 @@ from time import perf_counter
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pytest_rayperf.cluster import Cluster
-from pytest_rayperf.errors import ClusterLostError, PipelineError, RoundStuckError
+from pytest_rayperf.errors import ClusterLostError, RoundStuckError
 from pytest_rayperf.interrupts import collect_garbage
 from pytest_rayperf.latency import calls_of
-from pytest_rayperf.measurement import Execution, Outputs, Pipeline, Spoiled, release
+from pytest_rayperf.measurement import Execution, Pipeline, Spoiled, release
 from pytest_rayperf.metrics import (
     EFFICIENCY,
     ENERGY,
@@ -53,6 +50,7 @@ from pytest_rayperf.monitors.losses import LossError, ray_losses
 from pytest_rayperf.monitors.operators import OperatorMonitor, operators_of
 from pytest_rayperf.monitors.writes import WriteMonitor
 from pytest_rayperf.results import Call, Operator, Profile, Round
+from pytest_rayperf.returned import bundles_of, check_rows, fetch, is_count, was_executed
 from pytest_rayperf.tally import CountsLostError, Taken
 from pytest_rayperf.udfs.batches import faulty_batches, instrumented_batches
 from pytest_rayperf.udfs.faults import Fault
@@ -153,10 +151,10 @@ class RayExecutor:
                 with Watchdog(self._vigil(lambda: (operators.progress, rows)).symptom):
                     with instrumented_batches():
                         result = pipeline()
-                    if _is_count(result):
+                    if is_count(result):
                         rows = int(result)
                     else:
-                        for bundle in _bundles(result):
+                        for bundle in bundles_of(result):
                             rows += bundle.num_rows()
                             if startup is None:
                                 startup, first_rows = self._clock() - start, rows
@@ -170,9 +168,11 @@ class RayExecutor:
                 release(error)
                 self._cluster.end()
                 raise
-        if _is_count(result):
+        if is_count(result):
             # Of one execution: it may have been read and written besides.
-            _check_rows(rows, writes.rows if operators.executions == 1 else ())
+            check_rows(rows, writes.rows if operators.executions == 1 else ())
+        if writes.problem is not None:
+            self._warn(f"figures are missing: {writes.problem}")
         spoiled = self._spoiled()
         try:
             taken = self._cluster.tally.take_all()
@@ -195,7 +195,7 @@ class RayExecutor:
                 unseen=self._watch.undecided(),
                 utilization=self._watch.utilization(start, wall),
             ),
-            fetch(references) if keep_outputs and not _is_count(result) else None,
+            fetch(references) if keep_outputs and not is_count(result) else None,
             spoiled,
         )
 
@@ -268,7 +268,7 @@ class RayExecutor:
     def _operators(self, monitor: OperatorMonitor, result: Any) -> tuple[Operator, ...]:
         if monitor.problem is not None:
             self._warn(f"figures are missing: {monitor.problem}")
-        if monitor.executions or _is_count(result) or _was_executed(result):
+        if monitor.executions or is_count(result) or was_executed(result):
             return monitor.operators
         return operators_of(result)  # made before Ray Data was told to report: its own statistics remain
 
@@ -351,72 +351,8 @@ def _with_calls(counts: Mapping[str, int], calls: Sequence[Call]) -> dict[str, i
     return {UDF_CALLS: len(calls), **counts} if calls else dict(counts)
 
 
-def _is_count(result: Any) -> bool:
-    return isinstance(result, int | np.integer) and not isinstance(result, bool)
-
-
-def _was_executed(dataset: Any) -> bool:
-    """Whether it was materialized before: its own statistics are of that execution, and of no round."""
-    from ray.data.dataset import MaterializedDataset
-
-    return isinstance(dataset, MaterializedDataset)
-
-
 def _count_losses() -> int:
     try:
         return len(ray_losses().workers)
     except LossError:
         return 0  # the monitor of losses says so
-
-
-def _check_rows(returned: int, written: Sequence[int]) -> None:
-    """Hold that a write returned how many rows it wrote, where Ray Data tells of one."""
-    if returned < 0:
-        raise PipelineError(f"the pipeline returned {returned}; a write returns how many rows it wrote")
-    if len(written) == 1 and written[0] != returned:
-        raise PipelineError(
-            f"the pipeline returned {returned}, and Ray Data wrote {written[0]} rows; return how many it "
-            "wrote"
-        )
-
-
-def _bundles(result: Any) -> Any:
-    from ray.data import Dataset
-
-    if isinstance(result, Dataset):
-        return result.iter_internal_ref_bundles()
-    if inspect.iscoroutine(result):
-        result.close()  # or Python warns that nobody has awaited it
-    raise PipelineError(
-        f"the pipeline returned {type(result).__name__}, not a ray.data.Dataset or a number of rows; "
-        "return the lazy dataset itself, or, where it executes by itself (a write), the rows it wrote"
-    )
-
-
-def fetch(references: list[Any]) -> Outputs:
-    """The rows behind block references, as column name -> array of N rows."""
-    import ray
-    from ray.data.block import BlockAccessor
-
-    parts: dict[str, list[Any]] = {}
-    names: set[str] | None = None
-    for reference in references:
-        block = BlockAccessor.for_block(ray.get(reference))
-        if block.num_rows() == 0:
-            continue
-        columns = block.to_numpy()
-        if names is None:
-            names = set(columns)
-        elif names != set(columns):
-            raise PipelineError(f"blocks of one output have different columns: {names ^ set(columns)}")
-        for name, values in columns.items():
-            parts.setdefault(name, []).append(values)
-    return {name: _joined(arrays) for name, arrays in parts.items()}
-
-
-def _joined(arrays: list[Any]) -> Any:
-    if len({array.shape[1:] for array in arrays}) == 1:
-        return np.concatenate(arrays)
-    joined = np.empty(sum(len(array) for array in arrays), dtype=object)
-    joined[:] = [row for array in arrays for row in array]
-    return joined

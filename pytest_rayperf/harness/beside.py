@@ -16,7 +16,7 @@ from pytest_rayperf.judging.reference import Reference, ReferenceSession
 from pytest_rayperf.measurement import AfterRound, Execution, Executor, Pipeline, Samples
 from pytest_rayperf.results import Profile, Round, Variant
 from pytest_rayperf.udfs.faults import Fault
-from pytest_rayperf.work.comparison import compare_work
+from pytest_rayperf.work.comparison import compare_work, rows_to_count_again
 from pytest_rayperf.work.counts import Work, WorkUncountable
 
 
@@ -115,8 +115,9 @@ class Beside:
             for anew in (False, True):
                 then = pipeline.count_work(anew=anew)
                 now = count(anew, None)
-                if 0 < then.rows != now.rows:
-                    now = count(anew, then.rows)
+                rows = rows_to_count_again(now, then)
+                if rows is not None:
+                    now = count(anew, rows)
                 if then.software != now.software or not compare_work(now, then):
                     break
         except (WorkUncountable, FarSideError, BaselineError) as reason:

@@ -17,7 +17,7 @@ from pytest_rayperf.metrics import STARTUP
 from pytest_rayperf.results import Benchmark, Duel, Profile, Round, Subject, Variant, Verdict
 from pytest_rayperf.slugs import slug_of
 from pytest_rayperf.verdict import judge, settled
-from pytest_rayperf.work.comparison import compare_work
+from pytest_rayperf.work.comparison import compare_work, rows_to_count_again
 from pytest_rayperf.work.counts import Work, WorkUncountable
 from pytest_rayperf.wrong import unfinished
 
@@ -166,9 +166,7 @@ class Conclusions:
                 return count(True, None), None
             work = count(False, None)
             then = reference.work_with(work.software) or then
-            # Over as many rows as that, if it was of others. (If it was of all there are, it read on to their
-            # end: so it is not asked for in the first place.)
-            rows = then.rows if 0 < then.rows != work.rows else None
+            rows = rows_to_count_again(work, then)
             if rows is not None:
                 work = count(False, rows)
             if work.software == then.software and not compare_work(work, then):

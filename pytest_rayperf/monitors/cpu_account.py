@@ -23,6 +23,9 @@ LEAST_S = 0.1
 """A block of which less than this was told apart is not known by those before it either: it would have hardly
 any part in what is said of it."""
 
+_ROUNDING = 1e-9
+"""Of adding up parts to exactly `SHORTEST_S`."""
+
 RECENT_S = 10.0
 """What was accounted longer ago than this tells nothing of now."""
 
@@ -94,7 +97,7 @@ class CpuShares:
     Attributes:
         others: used by processes that are not in the tree, in `accounted_seconds`.
         steal: taken by the hypervisor, in all of the time.
-        seconds: the time; of a block that is too short by itself that of those just before, too.
+        seconds: the time: the block's, and that of those before it that were looked at with it.
         accounted_seconds: that part of it in which all CPU time could be told apart.
         problem: why nothing was measured; None if something was.
     """
@@ -215,9 +218,9 @@ class CpuAccount:
         return CpuShares(
             # Below 0 by what the rounding to ticks makes of a machine without others.
             others=min(max(sums.others / sums.accounted_capacity, 0.0), 1.0)
-            if told and sums.accounted_seconds >= SHORTEST_S - 1e-9
+            if told and sums.accounted_seconds >= SHORTEST_S - _ROUNDING
             else None,
-            steal=sums.steal / sums.capacity if told and sums.seconds >= SHORTEST_S - 1e-9 else None,
+            steal=sums.steal / sums.capacity if told and sums.seconds >= SHORTEST_S - _ROUNDING else None,
             seconds=sums.seconds,
             accounted_seconds=sums.accounted_seconds,
             problem=self.problem,

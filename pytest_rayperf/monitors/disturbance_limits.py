@@ -124,8 +124,9 @@ def unseen_of(reading: Reading) -> tuple[str, ...]:
 def undecided_of(reading: Reading) -> str:
     """Why it is not known who had the CPUs in this round, where that is known of longer ones; "" if it is."""
     cpu = reading.cpu
-    accounted = cpu is not None and cpu.problem is None
-    return "; ".join(_unseen_of_cpu(cpu)) if accounted and cpu is not None and cpu.others is None else ""
+    if cpu is None or cpu.problem is not None or cpu.others is not None:
+        return ""
+    return "; ".join(_unseen_of_cpu(cpu))
 
 
 def _unseen_of_cpu(cpu: CpuShares | None) -> tuple[str, ...]:

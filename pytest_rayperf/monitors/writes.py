@@ -36,17 +36,23 @@ class WriteMonitor:
         self._sinks: list[Any] = []
         self._began = 0
         self._replaced = ExitStack()
+        self.problem: str | None = None
+        """Why nothing is heard of the last block; None if it was."""
         self.rows: list[int] = []
         """What each write of files in the last block told of its rows, once it was complete."""
 
     def __enter__(self) -> WriteMonitor:
         """Forget the last block, and listen."""
-        from ray.data import Dataset
-        from ray.data.datasource.file_datasink import _FileDatasink
+        self._sinks, self.rows, self.problem = [], [], None
+        try:
+            from ray.data import Dataset
+            from ray.data.datasource.file_datasink import _FileDatasink
 
-        self._sinks, self.rows = [], []
-        self._replaced.enter_context(_replaced(Dataset, "write_datasink", self._sinks.append))
-        self._replaced.enter_context(_replaced(_FileDatasink, "on_write_complete", self._completed))
+            self._replaced.enter_context(_replaced(Dataset, "write_datasink", self._sinks.append))
+            self._replaced.enter_context(_replaced(_FileDatasink, "on_write_complete", self._completed))
+        except (ImportError, KeyError, IndexError) as error:
+            self._replaced.close()
+            self.problem = f"this Ray's writes are not where they were ({error!r})"
         self._began = self._clock()
         return self
 
@@ -56,7 +62,9 @@ class WriteMonitor:
         self._replaced.close()
 
     def _completed(self, result: Any) -> None:
-        self.rows.append(int(result.num_rows))
+        rows = getattr(result, "num_rows", None)
+        if rows is not None:
+            self.rows.append(int(rows))
 
     def written(self) -> Mapping[str, int]:
         """Bytes and files of the last block, by the counter's name.
@@ -65,7 +73,7 @@ class WriteMonitor:
         nothing of the block any more: whoever removed it knows what was there, and this does not.
         """
         folders = [_local_folder(sink) for sink in self._sinks]
-        if not folders or not self._one_machine:
+        if not folders or not self._one_machine or self.problem is not None:
             return {}
         sizes: dict[Path, int] = {}
         for folder in folders:

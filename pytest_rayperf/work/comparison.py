@@ -92,6 +92,15 @@ def compare_work(now: Work, then: Work) -> tuple[WorkChange, ...]:
     return tuple(changes)
 
 
+def rows_to_count_again(now: Work, then: Work) -> int | None:
+    """How many rows of the data `now` must be counted over to be compared with `then`; None if it was.
+
+    It is counted as it was when that was recorded, first: asked for as many rows as a short data set has, a
+    pass would not come to the end of the data, which is work too.
+    """
+    return then.rows if 0 < then.rows != now.rows else None
+
+
 def same_code(one: Work, other: Work) -> bool:
     """Whether the user's own functions were called as often a row, in the same operators.
 

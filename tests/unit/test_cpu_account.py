@@ -344,6 +344,18 @@ class TestAccount:
         counted.sample()
         return counted.shares()
 
+    @staticmethod
+    def block_whose_worker_ends(made, counted, told_apart, after):
+        made.start(210, RAYLET)
+        counted.start()
+        counted.sample()
+        made.pass_time(told_apart, busy=0)
+        counted.sample()
+        made.end(210)
+        made.pass_time(after, busy=0)
+        counted.sample()
+        return counted.shares()
+
     def test_short_ones_are_looked_at_together_with_those_just_before(self):
         """Rounds of 0.2 s beside a burner are as disturbed as rounds of 2 s."""
         made = machine()
@@ -373,16 +385,7 @@ class TestAccount:
         made = machine()
         counted = account(made)
         self.block(made, counted, 3.0, others=0.0)
-        made.start(210, RAYLET)
-        counted.start()
-        counted.sample()
-        made.work(OTHER, 0.8)
-        made.pass_time(0.09, busy=0.1)
-        counted.sample()
-        made.end(210)
-        made.pass_time(0.36, busy=0.7)
-        counted.sample()
-        shares = counted.shares()
+        shares = self.block_whose_worker_ends(made, counted, told_apart=0.09, after=0.36)
         assert shares.others is None
         assert (shares.seconds, shares.accounted_seconds) == pytest.approx((0.45, 0.09))
 
@@ -396,15 +399,7 @@ class TestAccount:
         made = machine()
         counted = account(made)
         self.block(made, counted, 0.4, others=0.2)
-        made.start(210, RAYLET)
-        counted.start()
-        counted.sample()
-        made.pass_time(0.3, busy=0)
-        counted.sample()
-        made.end(210)
-        made.pass_time(3, busy=0)
-        counted.sample()
-        shares = counted.shares()
+        shares = self.block_whose_worker_ends(made, counted, told_apart=0.3, after=3)
         assert shares.others == pytest.approx(0.2 / 2)
         assert (shares.seconds, shares.accounted_seconds) == pytest.approx((3.3 + 0.2, 0.5))
 

@@ -296,6 +296,20 @@ class TestTwoEnvironments:
         assert "measured something else" in verdict(old, report())["reason"]
 
 
+@pytest.fixture
+def policies(monkeypatch):
+    """Those that benchmarks are judged by, in order."""
+    seen = []
+    real = offline.judge
+
+    def recorded(rounds, subject, reference, policy, *more):
+        seen.append(policy)
+        return real(rounds, subject, reference, policy, *more)
+
+    monkeypatch.setattr(offline, "judge", recorded)
+    return seen
+
+
 class TestPolicy:
     def test_is_that_of_the_run(self):
         given = report(policy={"max_slowdown": 1.3, "alpha": 0.02, "min_rounds": 4, "max_rounds": 6})
@@ -337,28 +351,12 @@ class TestPolicy:
         old, new = report(benchmark(timed=False)), report(benchmark(near(38, 0.021), timed=False))
         assert "executed 6 times: only a large slowdown shows" in verdict(old, new)["reason"]
 
-    def test_looks_are_those_that_the_run_had(self, monkeypatch):
-        seen = []
-        real = offline.judge
-
-        def recorded(rounds, subject, reference, policy, *more):
-            seen.append(policy.looks)
-            return real(rounds, subject, reference, policy, *more)
-
-        monkeypatch.setattr(offline, "judge", recorded)
+    def test_looks_are_those_that_the_run_had(self, policies):
         new = report(benchmark(looks=(6,)), benchmark(test="b"), policy={"max_rounds": 4})
         compared(report(), new)
-        assert seen == [(6,), (3, 4)]
+        assert [policy.looks for policy in policies] == [(6,), (3, 4)]
 
-    def test_all_benchmarks_share_the_error_and_what_is_slower_leaves_its_part(self, monkeypatch):
-        seen = []
-        real = offline.judge
-
-        def recorded(rounds, subject, reference, policy, *more):
-            seen.append(policy.comparisons)
-            return real(rounds, subject, reference, policy, *more)
-
-        monkeypatch.setattr(offline, "judge", recorded)
+    def test_all_benchmarks_share_the_error_and_what_is_slower_leaves_its_part(self, policies):
         old = report(*(benchmark(test=f"t{i}") for i in range(4)))
         new = report(
             benchmark(test="t0"),
@@ -367,40 +365,33 @@ class TestPolicy:
             benchmark(test="t3"),
         )
         compared(old, new)
-        assert seen == [4, 4, 3, 3]
-        seen.clear()
+        assert [policy.comparisons for policy in policies] == [4, 4, 3, 3]
+        policies.clear()
         pair = [benchmark(near(10, 0.08), variant=variant) for variant in ("antipattern", "fix")]
         compared(
             report(*(replace(one, rounds=tuple(near())) for one in pair)), report(*pair, benchmark(test="b"))
         )
-        assert seen == [4, 4, 1]  # two tests, of which one measures two
+        # Two tests, of which one measures two.
+        assert [policy.comparisons for policy in policies] == [4, 4, 1]
 
-    def test_what_the_run_dealt_is_dealt_again(self, monkeypatch):
+    def test_what_the_run_dealt_is_dealt_again(self, policies):
         """Tests that report no benchmark have a part of the error as well: a report does not show them."""
-        seen = []
-        real = offline.judge
-
-        def recorded(rounds, subject, reference, policy, *more):
-            seen.append(policy.comparisons)
-            return real(rounds, subject, reference, policy, *more)
-
-        monkeypatch.setattr(offline, "judge", recorded)
         old = report(*(benchmark(test=f"t{i}") for i in range(3)))
         slow = near(10, 0.08)
         first = report(
             *(benchmark(r, test=f"t{i}", comparisons=30) for i, r in enumerate([slow, near(), slow]))
         )
         compared(old, first)
-        assert seen == [30, 29, 29]
+        assert [policy.comparisons for policy in policies] == [30, 29, 29]
         # The run had found the first one slower, and had dealt its part to the others.
         regressed = conform(compared(old, first))
         assert [one["comparisons"] for one in regressed["benchmarks"]] == [30, 29, 29]
-        seen.clear()
+        policies.clear()
         compared(old, regressed)
-        assert seen == [30, 29, 29]
-        seen.clear()
+        assert [policy.comparisons for policy in policies] == [30, 29, 29]
+        policies.clear()
         compared(regressed, regressed)  # against which it is not slower
-        assert seen == [30, 30, 30]
+        assert [policy.comparisons for policy in policies] == [30, 30, 30]
 
     def test_the_share_decides(self):
         """A slowdown that is certain enough for one benchmark, and not for a thousand."""

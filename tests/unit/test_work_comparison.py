@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_work_counts import operator, works
 
-from pytest_rayperf.work.comparison import compare_work, not_compared, same_code, software_differences
+from pytest_rayperf.work.comparison import (
+    compare_work,
+    not_compared,
+    rows_to_count_again,
+    same_code,
+    software_differences,
+)
 from pytest_rayperf.work.counts import KEPT_CALLS, Work
 
 SOFTWARE = {"python": "3.11.7", "torch": "2.15.0"}
@@ -57,6 +63,13 @@ class TestRows:
 
     def test_are_not_the_paths_that_are_listed(self):
         assert work(operator(name="ListFiles", rows=2), operator(name="ReadFiles", rows=16)).rows == 16
+
+    @pytest.mark.parametrize(
+        ("now", "then", "again"), [(16, 16, None), (32, 16, 16), (16, 32, 32), (16, 0, None)]
+    )
+    def test_counted_again_where_they_are_others(self, now, then, again):
+        earlier = work(operator(rows=then)) if then else work()
+        assert rows_to_count_again(work(operator(rows=now)), earlier) == again
 
     def test_others_do_not_gate(self):
         once = {"python_calls": 160}

@@ -209,3 +209,27 @@ def test_rows_are_what_each_write_was_told_once_it_was_complete(dataset_type):
     with m:
         pass
     assert m.rows == []
+
+
+@pytest.mark.parametrize("gone", ["the module", "the class", "the method"])
+def test_a_ray_that_has_its_writes_elsewhere_is_said_and_breaks_no_round(
+    dataset_type, sink, monkeypatch, gone
+):
+    if gone == "the module":
+        monkeypatch.setitem(sys.modules, SINKS, None)
+    elif gone == "the class":
+        monkeypatch.delattr(sys.modules[SINKS], "_FileDatasink")
+    else:
+        monkeypatch.delattr(FileSink, "on_write_complete")
+    original = dataset_type.__dict__["write_datasink"]
+    with monitor() as m:
+        assert dataset_type.__dict__["write_datasink"] is original
+        dataset_type().write_datasink(sink(a=3))
+    assert "this Ray's writes are not where they were" in m.problem
+    assert (m.written(), m.rows) == ({}, [])
+
+
+def test_a_result_that_tells_no_rows(dataset_type):
+    with monitor() as m:
+        FileSink().on_write_complete(SimpleNamespace())
+    assert (m.rows, m.problem) == ([], None)
