@@ -24,6 +24,7 @@ def properties_of(benchmark: Benchmark) -> list[Property]:
         ("ratio_high", verdict.ci[1] if verdict.ci else None),
         ("threshold", verdict.threshold),
         ("mde", verdict.mde),
+        ("finds", verdict.finds),
         ("baseline", benchmark.baseline),
         ("rounds", len(benchmark.rounds)),
     ]

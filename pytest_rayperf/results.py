@@ -223,7 +223,10 @@ class Comparison:
     threshold: float
     mde: float
     """Smallest slowdown that, given the noise met, would have given worse rounds than these with 90 % power:
-    what is above it is ruled out. From where on one is called regressed is another question."""
+    what is above it is ruled out."""
+    finds: float
+    """Smallest slowdown that would be called regressed by the last look with 90 % power, given the noise met:
+    beyond the threshold, for the whole interval must be."""
     at_equal_work: bool = False
     """Whether `reference` is what it would have been at this session's CPU seconds a row."""
     since: str | None = None
@@ -284,6 +287,7 @@ class Verdict:
     ci: tuple[float, float] | None = None
     threshold: float | None = None
     mde: float | None = None
+    finds: float | None = None
     comparisons: tuple[Comparison, ...] = ()
     attribution: Attribution | None = None
     """What became of each operator since the baseline; None where that was not measured."""

@@ -99,6 +99,23 @@ class LogEstimate:
         """
         return max(1.0, self.high(1 - power))
 
+    def needed(self, limit: float, alpha: float, power: float, error: float) -> float:
+        """Which ratio it takes for `low(alpha)` to be above `limit` with probability `power`.
+
+        limit * exp(q(alpha) * standard error + q(1 - power) * error): the sample-size formula, solved for the
+        effect (Chow, Shao, Wang and Lokhnygina, "Sample Size Calculations in Clinical Research", 2017, ch. 3,
+        superiority by a margin). What was estimated has no part in it.
+
+        Args:
+            limit: above 0.
+            alpha: chance that the true ratio is below `low`.
+            power: 0.5 or more.
+            error: the standard error of what is compared with the limit: this estimate's own, and more where
+                something else is added to it.
+        """
+        reach = self._quantile(alpha) * self.standard_error + self._quantile(1 - power) * error
+        return _exp(math.log(limit) + reach)
+
     def _quantile(self, tail: float) -> float:
         return _t_quantile(self.df, tail)
 

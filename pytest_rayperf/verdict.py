@@ -321,6 +321,7 @@ def _from(
         ci=(ratio.low, ratio.high),
         threshold=c.threshold,
         mde=c.mde,
+        finds=c.finds,
         comparisons=comparisons,
         attribution=found,
     )

@@ -11,9 +11,10 @@ interval has two limits with a chance of error each, over all looks at the data:
     high <= T       unchanged
     otherwise       inconclusive
 
-The smallest detectable slowdown (`mde`) is the limit that is missed with 10 %, over all looks too: below
-`high`, so that where it is above T nothing is called unchanged, and near to it, so that what is inconclusive
-is not said to have seen much less than T.
+Two figures say how small a change could have been seen. `mde` is the limit that is missed with 10 %, over all
+looks too: below `high`, so that where it is above T nothing is called unchanged, and near to it, so that what
+is inconclusive is not said to have seen much less than T. `finds` is how slow the pipeline would have to be,
+with this noise, for `low` to be above T by the last look with 90 % power: always beyond T.
 
 What each look may spend of these chances is in `sequential.py`: more at later looks. What is said after few
 rounds rests on what is believed of the noise, and the last look shall say nearly what it would say alone.
@@ -61,7 +62,7 @@ def compare_sessions(series: Series, policy: Policy) -> Comparison:
     Raises:
         ValueError: no figures on a side, or one that is not a finite number above 0.
     """
-    return _compare(series, _by_sessions(series), policy)
+    return _compare(series, _by_sessions(series), _by_sessions(series, _last(series, policy)), policy)
 
 
 def compare_pairs(series: Series, policy: Policy) -> Comparison:
@@ -70,21 +71,19 @@ def compare_pairs(series: Series, policy: Policy) -> Comparison:
     Raises:
         ValueError: unequal counts, no pairs, or a figure that is not a finite number above 0.
     """
-    return _compare(series, _by_pairs(series), policy)
+    found = _by_pairs(series)
+    return _compare(series, found, _going_on(series, found, policy), policy)
 
 
 def chances_of_sessions(series: Series, policy: Policy) -> Chances:
     """How likely `compare_sessions` is to decide with the rounds that are left."""
-    last = max(policy.looks[-1], len(series.current))
-    return _chances(series, _by_sessions(series), _by_sessions(series, last), policy)
+    return _chances(series, _by_sessions(series), _by_sessions(series, _last(series, policy)), policy)
 
 
 def chances_of_pairs(series: Series, policy: Policy) -> Chances:
     """How likely `compare_pairs` is to decide with the rounds that are left."""
-    now, last = len(series.current), max(policy.looks[-1], len(series.current))
     found = _by_pairs(series)
-    own, whole = (after_pairs(estimate, now, last) for estimate in (found.own, found.whole))
-    return _chances(series, found, replace(found, own=own, whole=whole), policy)
+    return _chances(series, found, _going_on(series, found, policy), policy)
 
 
 @dataclass(frozen=True)
@@ -98,6 +97,7 @@ class _Found:
     Attributes:
         own: by the metric's own figures.
         whole: of work and waiting together, at equal speed of the machine.
+        work: of the CPU time a row, where the figures are busy cores.
         saved: how much less CPU time there is a row, 0 or below. The machine's part counts too: who does not
             compute is no faster on a faster machine.
         machine: how much slower the machine is now, 0 or above: an improvement that is none for who does
@@ -106,6 +106,7 @@ class _Found:
 
     own: LogEstimate
     whole: LogEstimate
+    work: LogEstimate | None = None
     saved: float = 0.0
     machine: float = 0.0
 
@@ -145,7 +146,23 @@ def _worsening(series: Series, estimate: LogEstimate) -> LogEstimate:
 
 def _with_work(own: LogEstimate, whole: LogEstimate, work: LogEstimate, machine: float) -> _Found:
     saved = min(0.0, work.value, work.value + machine)
-    return _Found(own, whole, saved, max(0.0, machine))
+    return _Found(own, whole, work, saved, max(0.0, machine))
+
+
+def _last(series: Series, policy: Policy) -> int:
+    """How many rounds there are at the last look."""
+    return max(policy.looks[-1], len(series.current))
+
+
+def _going_on(series: Series, found: _Found, policy: Policy) -> _Found:
+    """What is found of pairs, as it would be at the last look if they went on alike."""
+    now, last = len(series.current), _last(series, policy)
+    return replace(
+        found,
+        own=after_pairs(found.own, now, last),
+        whole=after_pairs(found.whole, now, last),
+        work=None if found.work is None else after_pairs(found.work, now, last),
+    )
 
 
 def _chances(series: Series, now: _Found, then: _Found, policy: Policy) -> Chances:
@@ -154,7 +171,7 @@ def _chances(series: Series, now: _Found, then: _Found, policy: Policy) -> Chanc
     ("Predictive power": Spiegelhalter, Freedman and Blackburn 1986, doi:10.1016/0197-2456(86)90003-6.) So
     the last estimate has the present one's value for a mean, and the difference of the variances for its own.
     """
-    limits = _limits(series, then, max(policy.looks[-1], len(series.current)), policy)
+    limits = _limits(series, then, _last(series, policy), policy)
     threshold = math.log(policy.max_slowdown)
     clear = threshold - math.log(limits.high)  # by how much the upper limit is below the threshold
     alarm = math.log(limits.low) - threshold
@@ -169,7 +186,7 @@ def _likely(reach: float, now: LogEstimate, then: LogEstimate, *, certain: bool)
     return float(special.ndtr(reach / spread)) if spread else float(certain)
 
 
-def _compare(series: Series, found: _Found, policy: Policy) -> Comparison:
+def _compare(series: Series, found: _Found, last: _Found, policy: Policy) -> Comparison:
     limit, rounds = policy.max_slowdown, len(series.current)
     slowdown = _limits(series, found, rounds, policy)
     # Not more than beta, either: what is shown shall be beyond the threshold.
@@ -191,6 +208,7 @@ def _compare(series: Series, found: _Found, policy: Policy) -> Comparison:
         slowdown=slowdown,
         threshold=limit,
         mde=found.whole.detectable(1 - missed),
+        finds=_finds(series, last, policy),
         at_equal_work=series.work is not None,
     )
 
@@ -202,6 +220,18 @@ def _shown(series: Series, slowdown: Interval) -> tuple[float, float]:
         return current, _geometric_mean([_geometric_mean(session) for session in series.sessions])
     speed = current / _geometric_mean(series.work.current)
     return speed, speed * slowdown.ratio
+
+
+def _finds(series: Series, last: _Found, policy: Policy) -> float:
+    """The slowdown of which, with this noise, 90 % of runs would find the lower limit above the threshold.
+
+    Of waiting CPU time that seems to have been saved is taken off, so that its error is in what is found.
+    """
+    alpha = _alpha(series, last.own, _last(series, policy), policy)
+    error = last.own.standard_error
+    if last.work is not None:
+        error = math.hypot(error, last.work.standard_error)
+    return last.own.needed(policy.max_slowdown, alpha, POWER, error)
 
 
 def _limits(series: Series, found: _Found, rounds: int, policy: Policy) -> Interval:

@@ -11,7 +11,7 @@ BETA = 0.05
 """Chance that a slowdown beyond the threshold is called unchanged."""
 
 POWER = 0.9
-"""Chance that the smallest detectable slowdown (`mde`) is seen."""
+"""With which chance the smallest slowdowns that are shown are ruled out (`mde`), or found (`finds`)."""
 
 PROBE_LIMIT = 2.0
 """Beyond this factor between the probes' CPU seconds a baseline is another machine's (benchmarks/gate)."""

@@ -168,6 +168,7 @@ def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
         "ci": None if verdict.ci is None else list(verdict.ci),
         "threshold": verdict.threshold,
         "mde": verdict.mde,
+        "finds": verdict.finds,
         "reason": verdict.reason,
         "attribution": _attribution(verdict.attribution),
         "comparisons": [_comparison(c) for c in verdict.comparisons],
@@ -183,6 +184,7 @@ def _comparison(c: Comparison) -> dict[str, Any]:
         **interval(c.ratio),
         "threshold": c.threshold,
         "mde": c.mde,
+        "finds": c.finds,
         "at_equal_work": c.at_equal_work,
         "since": c.since,
     }

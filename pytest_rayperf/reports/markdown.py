@@ -43,7 +43,8 @@ _LEGEND = (
     "In brackets are 95 % intervals, and against the baseline the limits that decide: with the certainty "
     "that the run's alpha asks for it is not better than the one, with 95 % not worse than the other. More "
     "rows/s are better, and less of all else. "
-    "*sees*: slowdowns above it are ruled out, with 90 %."
+    "*sees*: slowdowns above it are ruled out, with 90 %; *finds*: from it on they would be called "
+    "regressed, with 90 %."
 )
 
 
@@ -129,7 +130,7 @@ def _head(report: Report) -> list[str]:
 def _columns(report: Report) -> list[str]:
     priced = ["USD/M rows", "fix saves"] if report["cost_per_hour_usd"] is not None else []
     against = f"vs {phrases.reference(report)}"
-    return ["test", "rows/s", "CPU ms/row", against, "sees", "fix is better by", *priced, "verdict"]
+    return ["test", "rows/s", "CPU ms/row", against, "sees", "finds", "fix is better by", *priced, "verdict"]
 
 
 def _row(report: Report, each: Row) -> str:
@@ -140,7 +141,7 @@ def _row(report: Report, each: Row) -> str:
         _written(each.throughput),
         _written(each.cpu),
         MISSING if ratio is None else f"{ratio.times()} {ratio.limits()} {name(short(ratio.metric))}",
-        MISSING if each.mde is None else f"{each.mde:.2f}x",
+        *(MISSING if factor is None else f"{factor:.2f}x" for factor in (each.mde, each.finds)),
         MISSING if duel is None else phrases.better_by(duel, hardware_of(report), name),
     ]
     if report["cost_per_hour_usd"] is not None:

@@ -66,10 +66,11 @@ def _comparisons(benchmark: Mapping[str, Any]) -> str:
                 figure(c["current"], unit),
                 interval(c) or MISSING,
                 f"{c['threshold']:.2f}x",
-                MISSING if c["mde"] is None else f"{c['mde']:.2f}x",
+                *(MISSING if c[key] is None else f"{c[key]:.2f}x" for key in ("mde", "finds")),
             ]
         )
-    return table(["metric", "verdict", reference(benchmark), "now", "ratio", "threshold", "sees"], rows)
+    head = ["metric", "verdict", reference(benchmark), "now", "ratio", "threshold", "sees", "finds"]
+    return table(head, rows)
 
 
 def _operators(benchmark: Mapping[str, Any]) -> str:

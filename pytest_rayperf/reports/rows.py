@@ -81,6 +81,7 @@ class Row:
         cpu: CPU milliseconds a row.
         against: the metric that decided, against the baseline.
         mde: slowdowns above it are ruled out.
+        finds: slowdowns from it on would be called regressed, nine times in ten.
         better: of a fix, how many times better it is than its anti-pattern.
         better_note: what else is to be said of that: `no effect on CPU`, `none left`, ...; "" if nothing.
         cost: USD for a million rows.
@@ -97,6 +98,7 @@ class Row:
     cpu: Figure | None
     against: Ratio | None
     mde: float | None
+    finds: float | None
     better: Ratio | None
     better_note: str
     cost: Figure | None
@@ -204,6 +206,7 @@ def _row(benchmark: Mapping[str, Any], index: int, hardware: str) -> Row:
         cpu=None if cpu is None else cpu.scaled(1000),
         against=ratio_of(verdict, verdict.get("metric")),
         mde=verdict.get("mde"),
+        finds=verdict.get("finds"),
         better=None if duel is None else ratio_of(duel, duel["metric"]),
         better_note="" if duel is None else duel_note(duel, hardware),
         cost=None if cost is None else Figure(cost["usd_per_million_rows"], *(cost["ci"] or (None, None))),

@@ -33,7 +33,7 @@ STYLES: Mapping[str, Style] = {
     "unchanged": "",
 }
 
-_TEST, _AGAINST, _BETTER = "test", "vs baseline", "fix is\nbetter by"
+_TEST, _AGAINST, _SEES, _BETTER = "test", "vs baseline", "sees", "fix is\nbetter by"
 
 _FAIR = {_TEST: 24, _AGAINST: 22}
 """What is left out for the sake of names is left out until columns have so much of their text."""
@@ -41,7 +41,7 @@ _FAIR = {_TEST: 24, _AGAINST: 22}
 _GIVING_WAY = ((_BETTER, 12), (_AGAINST, 22), (_TEST, 14), (_AGAINST, 19), (_TEST, 9))
 """Which columns give way in turn after that, and to how little. Of a ratio the numbers stay."""
 
-_BRIEFEST = 4
+_BRIEFEST = 5
 
 _VERDICT = 12  # columns of the longest one
 
@@ -97,16 +97,18 @@ def _columns(report: Mapping[str, Any], rows: Sequence[Row], brief: int) -> dict
     Args:
         report: for the price.
         rows: to be shown.
-        brief: from 1 on "antipattern" is "anti", from 2 on a duel is without its metric, from 3 on CPU time
-            and from 4 on throughput are without their intervals.
+        brief: from 1 on "antipattern" is "anti", from 2 on a duel is without its metric, from 3 on it is not
+            said what is ruled out (the limits say nearly that), from 4 on CPU time and from 5 on throughput
+            are without their intervals.
     """
     names = {"antipattern": "anti"} if brief else {}
     columns = {
         _TEST: [("", row.name, names.get(row.variant, row.variant)) for row in rows],
-        "rows/s": [(spread(row.throughput, brief < 4), "", "") for row in rows],
-        "CPU\nms/row": [(spread(row.cpu, brief < 3), "", "") for row in rows],
+        "rows/s": [(spread(row.throughput, brief < 5), "", "") for row in rows],
+        "CPU\nms/row": [(spread(row.cpu, brief < 4), "", "") for row in rows],
         _AGAINST: [_against(row.against) for row in rows],
-        "sees": [(MISSING if row.mde is None else times(row.mde), "", "") for row in rows],
+        **({_SEES: [_factor(row.mde) for row in rows]} if brief < 3 else {}),
+        "finds": [_factor(row.finds) for row in rows],
         _BETTER: [_better(row, brief >= 2) for row in rows],
     }
     if report.get("cost_per_hour_usd") is not None:
@@ -131,6 +133,10 @@ def spread(figure: Figure | None, with_interval: bool = True) -> str:
 def times(ratio: float) -> str:
     """`0.80x`; three digits of a large one."""
     return f"{number(ratio)}x" if abs(ratio) >= 9.995 else f"{ratio:.2f}x"
+
+
+def _factor(factor: float | None) -> Parts:
+    return (MISSING if factor is None else times(factor), "", "")
 
 
 def _metric(name: str) -> str:
@@ -261,7 +267,8 @@ def _legend(rows: Sequence[Row], lines: Sequence[Line]) -> Iterator[str]:
     meanings = [
         ("±" in text, "±: 95 % intervals"),
         (any(row.against and not row.against.exact for row in rows), "a-b: the limits that decide"),
-        (any(row.mde for row in rows), "sees: more is ruled out"),
+        (f" {_SEES} " in text and any(row.mde for row in rows), f"{_SEES}: more is ruled out"),
+        (any(row.finds for row in rows), "finds: red from there on, 9 times in 10"),
         (" anti " in text, "anti: antipattern"),
     ]
     told = "; ".join(meaning for stands, meaning in meanings if stands)

@@ -165,6 +165,7 @@ def comparisons_table(benchmark: Mapping[str, Any]) -> Table:
                 *times(one),
                 factor(one["threshold"]),
                 factor(one["mde"]),
+                factor(one["finds"]),
                 "; ".join(notes) or MISSING,
             )
         )
@@ -178,6 +179,7 @@ def comparisons_table(benchmark: Mapping[str, Any]) -> Table:
         Column("Limits", "limits"),
         Column("Threshold"),
         Column("Sees"),
+        Column("Finds"),
         Column("Compared", "text"),
     )
     return Table(f"Compared with the {reference(benchmark)}", columns, tuple(rows))

@@ -85,8 +85,8 @@ def full_round(
     )
 
 
-def _comparison(metric, status, ratio, reference, current, mde=1.06):
-    return Comparison(metric, status, reference, current, ratio, 1.1, mde)
+def _comparison(metric, status, ratio, reference, current, mde=1.06, finds=1.31):
+    return Comparison(metric, status, reference, current, ratio, 1.1, mde, finds)
 
 
 REGRESSED = Verdict(
@@ -98,6 +98,7 @@ REGRESSED = Verdict(
     ci=(0.77, 0.83),
     threshold=1.1,
     mde=1.06,
+    finds=1.31,
     comparisons=(
         _comparison(CPU_PER_ROW, "inconclusive", Interval(1.1, 1.0, 1.21), 0.02, 0.022, 1.18),
         _comparison(THROUGHPUT, "regressed", Interval(1.25, 1.2, 1.3), 41.2, 33.0),
@@ -114,6 +115,7 @@ IMPROVED = Verdict(
     ci=(0.7, 0.9),
     threshold=1.1,
     mde=1.05,
+    finds=1.29,
 )
 COUNTED = Verdict(
     "regressed",
@@ -131,6 +133,7 @@ UNSURE = Verdict(
     ci=(0.81, 1.16),
     threshold=1.1,
     mde=1.53,
+    finds=1.87,
 )
 UNCHANGED = Verdict(
     "unchanged",
@@ -140,6 +143,7 @@ UNCHANGED = Verdict(
     ci=(0.97, 1.05),
     threshold=1.1,
     mde=1.04,
+    finds=1.24,
 )
 WRONG = Verdict("invalid", "invalid: a round gave no rows; the pipeline loses its data", wrong=True)
 NONE = Verdict("no-baseline", "no baseline for this environment; record one with --rayperf-update-baselines")

@@ -24,6 +24,7 @@ from pytest_rayperf.judging.policy import BETA, GATED, POWER, Policy
 from pytest_rayperf.judging.sequential import nominal_level
 from pytest_rayperf.judging.series import Series
 from pytest_rayperf.metrics import CPU_PER_ROW, THROUGHPUT
+from pytest_rayperf.reports.schema import LARGEST
 from pytest_rayperf.statistics import after_pairs, after_rounds, paired_ratio, session_ratio, together
 
 POLICY = Policy()
@@ -156,6 +157,7 @@ class TestLimits:
         assert comparison.slowdown == worse.interval(alpha, beta)
         missed = nominal_level(1 - POWER, policy.looks, n, share)
         assert comparison.mde == worse.detectable(1 - missed) < comparison.slowdown.high
+        assert comparison.finds > policy.max_slowdown
 
     def test_pairs_could_see_less_than_sessions(self):
         assert by_sessions(1.0).mde > by_pairs(1.0).mde > 1
@@ -180,6 +182,81 @@ class TestLimits:
         comparison = beside(metric, [1.0, 9.0], [2.0, 8.0], POLICY)
         assert (comparison.reference, comparison.current) == pytest.approx((3.0, 4.0))
         assert comparison.ratio.ratio == pytest.approx(4 / 3)
+
+
+class TestFinds:
+    """From where on a slowdown is called regressed, nine times in ten."""
+
+    @pytest.mark.parametrize("metric", [CPU_PER_ROW, THROUGHPUT], ids=lambda m: m.name)
+    @pytest.mark.parametrize("n", [3, 20, 25])
+    def test_by_hand(self, metric, n):
+        """At the last look, which may be of more rounds than there are."""
+        then, now, last = scattered(2.0, n=n), scattered(2.1, n=n)[::-1], max(20, n)
+        noise = NOISE[metric.name]
+        pairs = after_pairs(paired_ratio(now, then, noise), n, last)
+        sessions = after_rounds([then] * 3, now, noise, last)
+        for estimate, found in (
+            (pairs, beside(metric, then, now, POLICY)),
+            (sessions, against_sessions(metric, [then] * 3, now, POLICY)),
+        ):
+            alpha = nominal_level(POLICY.alpha_for(metric.name), POLICY.looks, last, estimate.fixed_share)
+            reach = estimate.standard_error * (
+                stats.t.isf(alpha, estimate.df) + stats.t.isf(1 - POWER, estimate.df)
+            )
+            assert found.finds == pytest.approx(POLICY.max_slowdown * math.exp(reach))
+
+    @pytest.mark.parametrize("compare", [by_sessions, by_pairs])
+    def test_what_was_measured_has_no_part_in_it(self, compare):
+        assert compare(0.5).finds == pytest.approx(compare(1.0).finds) == pytest.approx(compare(3.0).finds)
+
+    def test_sessions_less_noise_and_fewer_benchmarks_find_more(self):
+        assert by_pairs(1.0).finds < by_sessions(1.0).finds < by_sessions(1.0, k=2).finds
+        many = replace(POLICY, comparisons=100)
+        assert by_pairs(1.0).finds < by_pairs(1.0, policy=many).finds
+        quiet, loud = (scattered(1.0, by, 6) for by in (0.02, 0.2))
+        assert (
+            beside(CPU_PER_ROW, quiet, quiet[::-1], POLICY).finds
+            < beside(CPU_PER_ROW, loud, loud[::-1], POLICY).finds
+        )
+
+    @pytest.mark.parametrize("kind", ["work", "waiting"])
+    @pytest.mark.parametrize("sessions", [0, 3], ids=["pairs", "3 sessions"])
+    def test_is_found_nine_times_in_ten(self, kind, sessions):
+        """Rounds drawn with the noise that is believed, and looked at until the verdict is in.
+
+        Of waiting more often: the error of CPU time is in it as if all of it were taken off.
+        """
+        generator = np.random.default_rng(5)
+        policy = Policy(comparisons=22)
+        cpu, cores = NOISE[CPU_PER_ROW.name], WAITING
+        if not sessions:
+            cpu, cores = (replace(noise, session_sd=0.0) for noise in (cpu, cores))
+
+        def session(rounds, work=1.0, wall=1.0):
+            def drawn(noise, middle):
+                mean = math.log(middle) + generator.normal(0, noise.session_sd)
+                return tuple(np.exp(generator.normal(mean, noise.round_sd, rounds)).tolist())
+
+            return drawn(cpu, work), drawn(cores, work / wall)
+
+        def played(slowdown):
+            then = [session(3) for _ in range(sessions)] or [session(20)]
+            now = session(20, work=slowdown if kind == "work" else 1.0, wall=slowdown)
+            for n in range(3, 21):
+                few = n if not sessions else None
+                work = Series(
+                    CPU_PER_ROW, tuple(s[0][:few] for s in then), now[0][:n], NOISE[CPU_PER_ROW.name]
+                )
+                waits = Series(THROUGHPUT, tuple(s[1][:few] for s in then), now[1][:n], WAITING, work)
+                compare = compare_sessions if sessions else compare_pairs
+                yield compare(work if kind == "work" else waits, policy)
+
+        shown = float(np.median([list(played(1.0))[5].finds for _ in range(40)]))
+        runs = 300
+        found = sum(any(c.status == "regressed" for c in played(shown)) for _ in range(runs)) / runs
+        assert 0.86 < found < 0.99
+        fewer = sum(any(c.status == "regressed" for c in played(1 + (shown - 1) / 2)) for _ in range(60)) / 60
+        assert fewer < 0.5
 
 
 class TestSymmetry:
@@ -302,6 +379,7 @@ class TestOddFigures:
         ):
             assert 0 < comparison.slowdown.low <= comparison.slowdown.high < math.inf
             assert 1 <= comparison.mde < math.inf
+            assert policy.max_slowdown <= comparison.finds < LARGEST
             assert comparison.ratio.low <= comparison.ratio.high
         for chances in (
             chances_of_sessions(of_sessions(metric, reference, now), policy),
@@ -522,6 +600,23 @@ class TestWaiting:
         assert found.slowdown.high == pytest.approx(whole.interval(beta, beta).high)
         missed = nominal_level(1 - POWER, POLICY.looks, 7, whole.fixed_share)
         assert found.mde == pytest.approx(whole.detectable(1 - missed))
+
+    @BOTH
+    @pytest.mark.parametrize("n", [7, 20])
+    def test_what_is_found_has_the_error_of_what_may_be_taken_off(self, compare, ratio_of, n):
+        series = waiting(1.1, 0.9, n=n, by=0.05)
+        own, work = (self.at_the_last_look(compare, one) for one in (series, series.work))
+        alpha = nominal_level(POLICY.alpha_for(THROUGHPUT.name), POLICY.looks, 20, own.fixed_share)
+        error = math.hypot(own.standard_error, work.standard_error)
+        needed = own.needed(POLICY.max_slowdown, alpha, POWER, error)
+        assert compare(series, POLICY).finds == pytest.approx(needed)
+
+    @staticmethod
+    def at_the_last_look(compare, series):
+        if compare is compare_sessions:
+            return after_rounds(series.sessions, series.current, series.noise, 20)
+        estimate = paired_ratio(series.current, series.sessions[0], series.noise)
+        return after_pairs(estimate, len(series.current), 20)
 
     @BOTH
     def test_what_may_not_have_been_saved_is_not_taken_off_the_upper_limit(self, compare, ratio_of):

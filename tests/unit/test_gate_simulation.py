@@ -33,6 +33,14 @@ def known(gate):
     sys.modules.pop("known_noise", None)
 
 
+@pytest.fixture
+def finds(gate):
+    import finds
+
+    yield finds
+    sys.modules.pop("finds", None)
+
+
 def play(gate, noise, reference, slowdown, kind="work", threshold=1.10, suites=10):
     simulate, _ = gate
     cell = simulate.Cell(noise, reference, kind, slowdown, threshold)
@@ -218,3 +226,22 @@ class TestKnownNoise:
         sds = [known.Cell(0.03, 0.04, *of, 20).deciding_sd for of in (("work", 1.2), ("waiting", 1.2))]
         assert sds == pytest.approx([0.03 * math.sqrt(2), 0.04 * math.sqrt(2)])
         assert known.Cell(0.03, 0.04, "work", 1.0, 20).deciding_sd == pytest.approx(0.05 * math.sqrt(2))
+
+
+class TestFinds:
+    @pytest.mark.parametrize("reference", ["pairs", "3 sessions"])
+    @pytest.mark.parametrize("kind", ["work", "waiting"])
+    def test_what_is_shown_is_found(self, gate, finds, kind, reference):
+        """Of recorded rounds: with what it is promised, or nearly, for sessions are not quite as believed."""
+        simulate, _ = gate
+        cell = simulate.Cell("light", reference, kind, 1.0, 1.10)
+        played = finds.play_many((cell, 5, 1))
+        assert all(shown > cell.threshold for shown, _, _ in played)
+        row = finds.line(cell, played)
+        assert row["benchmarks"] == len(played) > 80
+        assert float(row["found"].partition("%")[0]) > 75
+        assert float(row["half of it"].rstrip("%")) < 15
+
+    def test_what_was_disturbed_has_nothing_shown(self, gate, finds):
+        simulate, _ = gate
+        assert finds.play_many((simulate.Cell("busy", "3 sessions", "work", 1.0, 1.10), 2, 1)) == []

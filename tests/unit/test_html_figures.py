@@ -319,6 +319,7 @@ class Walk:
                     *ratio(c),
                     Is(c["threshold"], digits=0.01),
                     Is(c["mde"], digits=0.01),
+                    Is(c["finds"], digits=0.01),
                     MISSING,
                 ]
                 for c, label in zip(verdict["comparisons"], (row[4] for row in rows(table)), strict=True)
@@ -387,8 +388,8 @@ class Walk:
             speed, cpu = (median_of(benchmark, m) for m in ("throughput", "cpu_seconds_per_row"))
             saving, cost = benchmark["saving"], benchmark["cost"]
             words = r" .*"
-            against, better = (re.sub(r"(\]|exact)" + words, r"\1", row[place]) for place in (3, 11))
-            told = [*row[:3], against, *row[4:11], better, *row[12:]]
+            against, better = (re.sub(r"(\]|exact)" + words, r"\1", row[place]) for place in (3, 12))
+            told = [*row[:3], against, *row[4:12], better, *row[13:]]
             wanted: list[Cell] = [
                 row[0],
                 verdict["status"],
@@ -396,6 +397,7 @@ class Walk:
                 Limits(verdict["ci"], digits=0.01),
                 "",
                 Is(verdict["mde"], digits=0.01),
+                Is(verdict["finds"], digits=0.01),
                 Is(speed[0]),
                 Limits(speed[1]),
                 Is(cpu[0], 1e-3),

@@ -157,6 +157,7 @@ class TestNumbers:
             else:
                 assert record["vs baseline"] == (f"{ratio(found)} {metric}" if found["ratio"] else "-")
             assert record["sees"] == ("-" if found["mde"] is None else f"{found['mde']:.2f}x")
+            assert record["finds"] == ("-" if found["finds"] is None else f"{found['finds']:.2f}x")
             if duel is None:
                 assert record["fix is better by"] == "-"
             else:
@@ -191,6 +192,7 @@ class TestNumbers:
                 "ratio": ratio(c),
                 "threshold": f"{c['threshold']:.2f}x",
                 "sees": f"{c['mde']:.2f}x",
+                "finds": f"{c['finds']:.2f}x",
             }
         operators = [t for t in tables if "since the baseline" in t.head]
         assert len(operators) == 1

@@ -44,7 +44,7 @@ BOTH = list(product(OPEN, repeat=2))
 
 
 def answer(metric=WORK, status="unchanged", ratio=1.0, since=None):
-    return Comparison(metric, status, 1.0, 1.0, Interval(ratio, ratio, ratio), 1.10, 1.05, since=since)
+    return Comparison(metric, status, 1.0, 1.0, Interval(ratio, ratio, ratio), 1.10, 1.05, 1.25, since=since)
 
 
 def asked(questions):

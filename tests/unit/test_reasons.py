@@ -12,8 +12,8 @@ from pytest_rayperf.results import Attribution, Change, Comparison, Interval
 ACCEPT = "baseline f.json; accept with --rayperf-update-baselines"
 
 
-def comparison(metric=THROUGHPUT, status="regressed", slowdown=(1.25, 1.2, 1.3), mde=1.15):
-    return Comparison(metric, status, 41.2, 33.0, Interval(*slowdown), 1.10, mde)
+def comparison(metric=THROUGHPUT, status="regressed", slowdown=(1.25, 1.2, 1.3), mde=1.15, finds=1.4):
+    return Comparison(metric, status, 41.2, 33.0, Interval(*slowdown), 1.10, mde, finds)
 
 
 class TestShow:

@@ -46,6 +46,7 @@ REGRESSED = Verdict(
     ci=(0.77, 0.83),
     threshold=1.1,
     mde=1.15,
+    finds=1.4,
 )
 DUEL = Duel("model_loading", "throughput", Interval(5.2, 4.8, 5.6), 2.0, True, "effect")
 
@@ -186,6 +187,7 @@ class TestJsonValues:
             "ci": [0.77, 0.83],
             "threshold": 1.1,
             "mde": 1.15,
+            "finds": 1.4,
             "reason": REGRESSED.reason,
             "attribution": None,
             "comparisons": [],
@@ -315,7 +317,7 @@ class TestJsonMissing:
             assert benchmark["rounds"][name] == [None] * 3
             assert benchmark["metrics"][name]["median"] is None
             assert benchmark["metrics"][name]["ci"] is None
-        for name in ("metric", "ratio", "ci", "threshold", "mde"):
+        for name in ("metric", "ratio", "ci", "threshold", "mde", "finds"):
             assert benchmark["verdict"][name] is None
         assert benchmark["operators"][0]["cpu_s"] is None
 

@@ -25,7 +25,7 @@ from pytest_rayperf.machine import Probe
 from pytest_rayperf.metrics import CPU_PER_ROW
 from pytest_rayperf.results import STATUSES, Comparison, Interval, Verdict
 
-COMPARISON = Comparison(CPU_PER_ROW, "regressed", 0.02, 0.04, Interval(2.0, 1.8, 2.2), 1.1, 1.1)
+COMPARISON = Comparison(CPU_PER_ROW, "regressed", 0.02, 0.04, Interval(2.0, 1.8, 2.2), 1.1, 1.1, 1.3)
 SLOWER = Verdict("regressed", "regressed: it is", metric="cpu_seconds_per_row", comparisons=(COMPARISON,))
 ROWS_CHANGED = "invalid: rows 64 -> 65 a round (exact); accept with --rayperf-update-baselines"
 

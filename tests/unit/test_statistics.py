@@ -129,6 +129,24 @@ class TestLogEstimate:
     def test_where_it_got_faster_any_slowdown_would_have_shown(self):
         assert LogEstimate(-1.0, 0.05, 20.0).detectable(0.9) == 1.0
 
+    def test_what_it_takes_to_be_beyond_a_limit_is_so_nine_times_in_ten(self):
+        estimate = LogEstimate(0.03, 0.05, 20.0)
+        needed = estimate.needed(1.1, 0.01, 0.9, 0.05)
+        came = math.log(needed) + 0.05 * np.random.default_rng(1).standard_t(20, 20_000)
+        reach = math.log(estimate.ratio / estimate.low(0.01))
+        assert np.mean(came - reach > math.log(1.1)) == pytest.approx(0.9, abs=0.01)
+
+    @given(st.floats(-5, 5), st.floats(1e-4, 1.0), st.floats(3, 1e4), st.floats(1.0, 2.0))
+    @LIGHT
+    def test_it_hangs_on_the_noise_and_not_on_what_was_estimated(self, value, error, df, more):
+        seen, other = LogEstimate(value, error, df), LogEstimate(0.0, error, df)
+        needed = seen.needed(1.1, 0.01, 0.9, error)
+        assert needed == other.needed(1.1, 0.01, 0.9, error) > 1.1
+        assert seen.needed(1.1, 0.001, 0.9, error) > needed > seen.needed(1.05, 0.01, 0.9, error)
+        assert seen.needed(1.1, 0.01, 0.95, error) > needed > seen.needed(1.1, 0.01, 0.5, error)
+        assert seen.needed(1.1, 0.01, 0.5, error) == pytest.approx(1.1 * seen.ratio / seen.low(0.01))
+        assert seen.needed(1.1, 0.01, 0.9, error * more) >= needed
+
     @given(st.floats(-5, 5), st.floats(1e-4, 1.0), st.floats(3, 1e4))
     @LIGHT
     def test_the_inverse_has_the_inverse_interval(self, value, error, df):

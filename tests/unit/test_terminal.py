@@ -32,7 +32,7 @@ from pytest_rayperf.results import (
 )
 
 ANY = st.text(st.characters(codec="utf-8"), max_size=300) | st.sampled_from(HOSTILE)
-COLUMN_NAMES = ["test", "rows/s", "CPU ms/row", "vs baseline", "sees", "fix is better by", "verdict"]
+COLUMN_NAMES = ["test", "rows/s", "CPU ms/row", "vs baseline", "sees", "finds", "fix is better by", "verdict"]
 
 
 SLOWER = "cpu_seconds_per_row 0.0099 -> 0.1003 s, 10.10x [7.80, 11.73]"
@@ -105,8 +105,9 @@ def expected_spread(metric, scale=1.0):
 
 class TestNumbers:
     def test_of_each_cell_are_those_of_the_json(self):
-        # Names short enough that nothing is left out for their sake.
-        data = json.loads(json.dumps(FULL).replace("spilled_bytes", "spills").replace("model_loads", "loads"))
+        # Names short enough, and no price, so that nothing is left out for their sake.
+        data = json.loads(json.dumps(FULL).replace("spilled_bytes", "kB").replace("model_loads", "loads"))
+        data["cost_per_hour_usd"] = None
         for index, benchmark in enumerate(data["benchmarks"]):
             benchmark["antipattern"] = f"a{index}"
         rows = table_of(data)
@@ -130,17 +131,30 @@ class TestNumbers:
                 low, high = found["ci"]
                 assert row["vs baseline"] == f"{found['ratio']:.2f}x {low:.2f}-{high:.2f} {metric}"
             assert row["sees"] == ("-" if found["mde"] is None else f"{found['mde']:.2f}x")
+            assert row["finds"] == ("-" if found["finds"] is None else f"{found['finds']:.2f}x")
             duel = b["duel"]
             if duel is None:
                 assert row["fix is better by"] == "-"
             elif duel["ratio"] is None:
-                assert row["fix is better by"] == "none left spills"
+                assert row["fix is better by"] == "none left kB"
             else:
                 said = {"effect": "CPU"}.get(duel["status"], duel["status"])
                 assert row["fix is better by"] == f"{duel['ratio']:.2f}x {said}"
-            cost = b["cost"]
-            assert row["USD/M rows"] == ("-" if cost is None else three(cost["usd_per_million_rows"]))
             assert row["verdict"] == found["status"]
+
+    def test_of_the_costs_are_those_of_the_json(self):
+        data = json.loads(json.dumps(FULL))
+        for index, benchmark in enumerate(data["benchmarks"]):
+            benchmark["antipattern"] = f"a{index}"
+        costs = {b["antipattern"]: b["cost"] for b in data["benchmarks"]}
+        for row in table_of(data):
+            cost = costs[row["test"].partition(" ")[0]]
+            assert row["USD/M rows"] == ("-" if cost is None else three(cost["usd_per_million_rows"]))
+
+    def test_where_it_is_narrow_the_limits_stand_for_what_is_ruled_out(self):
+        assert "sees" not in table_of(FULL)[0]
+        assert not [line for line in texts(FULL) if "sees:" in line]
+        assert "finds" in table_of(FULL)[0]
 
     def test_of_the_sections_are_those_of_the_json(self):
         duels = section(FULL, "duels")
@@ -199,7 +213,9 @@ class TestNumbers:
     def test_missing_is_a_dash(self):
         (row,) = table_of(make_run([named("a", "no-baseline", rounds=[make_round(cpu=None)])]))
         assert (row["rows/s"], row["verdict"]) == ("40", "no-baseline")
-        assert {row[name] for name in ("CPU ms/row", "vs baseline", "sees", "fix is better by")} == {"-"}
+        assert {row[name] for name in ("CPU ms/row", "vs baseline", "sees", "finds", "fix is better by")} == {
+            "-"
+        }
 
     def test_no_rounds(self):
         (row,) = table_of(make_run([named("a", "invalid", rounds=())]))
