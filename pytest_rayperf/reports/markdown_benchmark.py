@@ -134,6 +134,11 @@ def _notes(benchmark: Mapping[str, Any]) -> Iterator[str]:
     for index, reason in enumerate(benchmark["disturbed"], start=1):
         if reason:
             yield f"round {index} was disturbed: {prose(reason)}"
+    unseen = [reason for reason in benchmark["unseen"] if reason]
+    if unseen:
+        told = "; ".join(prose(reason) for reason in dict.fromkeys(unseen))
+        whose = f"{len(unseen)} of {len(benchmark['unseen'])} rounds"
+        yield f"of {whose} it is not known what disturbed them: {told}"
     for reason in benchmark["repeated"]:
         yield f"measured again: {prose(reason)}"
     if benchmark["work_problem"]:

@@ -190,6 +190,10 @@ def _notes(benchmark: Mapping[str, Any]) -> Iterable[str]:
     if disturbed:
         whose = f"{len(disturbed)} of {_rounds(_count(benchmark))}"
         yield f"{whose} disturbed: {'; '.join(dict.fromkeys(disturbed))}"
+    unseen = [why for why in benchmark.get("unseen") or () if why]
+    if unseen:
+        whose = f"{len(unseen)} of {_rounds(_count(benchmark))}"
+        yield f"of {whose} it is not known what disturbed them: {'; '.join(dict.fromkeys(unseen))}"
     if benchmark.get("work_problem"):
         yield f"work not counted: {benchmark['work_problem']}"
 

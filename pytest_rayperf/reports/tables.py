@@ -108,10 +108,12 @@ def rounds_table(sides: Sides, signal: str | None = None) -> Table:
                 columns.append(Column(head(name, unit) + (f", {side}" if side else "")))
                 cells.append([unit.written(value) for value in of])
     for side, benchmark in sides.items():
-        disturbed = benchmark.get("disturbed") or ()
+        disturbed, unseen = (benchmark.get(key) or () for key in ("disturbed", "unseen"))
         if any(disturbed):
             columns.append(Column("Disturbed" + (f", {side}" if side else ""), "text"))
-            cells.append([why or "no" for why in disturbed])
+            unknown = [bool(why) for why in unseen] or [False] * len(disturbed)
+            told = zip(disturbed, unknown, strict=True)
+            cells.append([why or ("not known" if blind else "no") for why, blind in told])
     numbers = range(max(map(len, cells), default=0))
     rows = tuple((str(n + 1), *(of[n] if n < len(of) else MISSING for of in cells)) for n in numbers)
     return Table("Rounds, in turn", (Column("Round"), *columns), rows)

@@ -16,7 +16,7 @@ import pytest
 from big import EVIL, hostile_run, large_report
 from builders import make_benchmark, make_run
 from page import Node, caption, heads, parse, rows
-from reported import FULL, full_run, report_of
+from reported import FULL, full_round, full_run, report_of
 
 from pytest_rayperf.reports.html import MOST, render
 from pytest_rayperf.reports.rows import headline, rows_of
@@ -165,6 +165,15 @@ class TestContent:
             "out of memory at 64",
         ):
             assert said in text
+
+    def test_what_disturbed_the_rounds_and_of_which_that_is_not_known(self):
+        measured = [full_round(disturbed="others used 38 %"), full_round(unseen="too short"), full_round()]
+        page = parse(render(report_of(make_run([make_benchmark(rounds=measured)]))))
+        (table,) = (t for t in page.all("table") if caption(t) == "Rounds, in turn")
+        place = heads(table).index("Disturbed, fix")
+        assert [row[place] for row in rows(table)] == ["others used 38 %", "not known", "no"]
+        assert "1 of 3 rounds disturbed: others used 38 %" in page.text
+        assert "of 1 of 3 rounds it is not known what disturbed them: too short" in page.text
 
     def test_what_it_costs_and_saves_is_there_with_its_interval(self):
         (fix,) = (b for b in FULL["benchmarks"] if b["saving"] and b["antipattern"] == "model_loading")

@@ -231,7 +231,8 @@ class Walk:
                 said, _, side = head.rpartition(", ") if "" not in sides else (head, "", "")
                 benchmark = sides[side]
                 if said == "Disturbed":
-                    columns.append([why or "no" for why in benchmark["disturbed"]])
+                    seen = zip(benchmark["disturbed"], benchmark["unseen"], strict=True)
+                    columns.append([why or ("not known" if blind else "no") for why, blind in seen])
                     continue
                 metric = metric_of(said, (*METRICS, *benchmark["counters"]))
                 columns.append([Is(v, unit(said)) for v in figures_of(benchmark, metric)])

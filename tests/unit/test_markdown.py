@@ -283,7 +283,7 @@ class TestReads:
         ]
 
     def test_what_a_benchmark_was_measured_under(self):
-        rounds = [full_round(disturbed="others used 38 %"), full_round()]
+        rounds = [full_round(disturbed="others used 38 %"), full_round(unseen="too short"), full_round()]
         made = replace(
             make_benchmark(rounds=rounds),
             repeated=("others used 50 %",),
@@ -294,6 +294,7 @@ class TestReads:
         items = read(make_run([made])).items
         assert items[1:] == [
             "round 1 was disturbed: others used 38 %",
+            "of 1 of 3 rounds it is not known what disturbed them: too short",
             "measured again: others used 50 %",
             "work was not counted: the plan has a shuffle",
             "flame graph of F: p/f.html",
