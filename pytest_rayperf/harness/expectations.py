@@ -39,11 +39,7 @@ class Expectations:
             if isinstance(raised, error) and re.search(match, str(raised)):
                 self._pass(f"raised {error.__name__} ({match!r}), as it must")
                 return raised
-            text = (
-                f"invalid: raised another error than {error.__name__} ({match!r}): "
-                f"{type(raised).__name__}: {gist(raised)}"
-            )
-            self._fail(text, raised)
+            self._fail(_another(raised, error, match), raised)
         rows = execution.round.rows
         self._fail(
             f"invalid: {error.__name__} ({match!r}) was not raised; the pipeline ran and gave {rows} rows; "
@@ -110,6 +106,19 @@ class Expectations:
     def _fail(self, text: str, cause: Exception | None = None) -> NoReturn:
         self._conclude(Verdict("invalid", text, wrong=True))
         raise GateFailure(text) from cause
+
+
+def _another(raised: Exception, error: type[Exception], match: str) -> str:
+    told = f"{type(raised).__name__}: {gist(raised)}"
+    if isinstance(raised, error):
+        return f"invalid: raised {told}; its text has nothing that the regular expression {match!r} finds"
+    mend = ""
+    if any(kind.__name__ == "UserCodeException" for kind in type(raised).__mro__):
+        mend = (
+            "; Ray Data wraps what a function of the pipeline raises: expect "
+            "ray.exceptions.UserCodeException, whose text has the error"
+        )
+    return f"invalid: raised another error than {error.__name__} ({match!r}): {told}{mend}"
 
 
 def _listed(said: Iterable[Said]) -> str:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pytest_rayperf.against.far import FarSide
 from pytest_rayperf.errors import GateFailure, NotSelftested, UsageInTestError
+from pytest_rayperf.harness.arguments import (
+    by_name,
+    check_floors,
+    check_numbers,
+    check_pattern,
+    check_pipelines,
+    check_switch,
+    check_type,
+)
 from pytest_rayperf.harness.conclusions import Item
 from pytest_rayperf.harness.contest import Contest, SweepLimit
 from pytest_rayperf.harness.dueling import SIDES, Dueling, reported, untimed
@@ -76,6 +84,7 @@ class RayPerf:
             rounds: how many, within --rayperf-max-rounds; by default as many as the verdict needs.
         """
         self._use_once(pipeline=pipeline)
+        check_numbers(rounds=rounds, warm_ups=warm_ups, expected_rows=expected_rows)
         if self._record.options.selftest:
             self._selftest(pipeline, expected_rows)
         policy = _with_rounds(self._record.policy(self._item.limits), rounds)
@@ -148,7 +157,9 @@ class RayPerf:
                 are measured, which have had that one for a warm-up, and they must make it certain.
         """
         self._use_once(antipattern=antipattern, fix=fix)
-        _check_floors(floors or {})
+        check_numbers(rounds=rounds, warm_ups=warm_ups, expected_rows=expected_rows)
+        check_switch("timed", timed)
+        check_floors(floors or {})
         variant = self._item.variant
         if self._record.options.selftest:
             self._not_selftested("its anti-pattern is there to be slow", variant == "antipattern")
@@ -164,7 +175,7 @@ class RayPerf:
 
     def ladder(
         self,
-        rungs: Mapping[str, Pipeline],
+        rungs: Mapping[Any, Pipeline],
         *,
         metric: str = "throughput",
         outputs: Sequence[str] | None = None,
@@ -184,6 +195,8 @@ class RayPerf:
             outputs, label_tolerance, after_round, expected_rows, warm_ups, rounds: as for a duel.
         """
         self._use_once()
+        check_numbers(rounds=rounds, warm_ups=warm_ups, expected_rows=expected_rows)
+        rungs = by_name("ladder", rungs)
         if len(rungs) < 2:
             raise UsageInTestError("rayperf.ladder needs two rungs or more: the worst pipeline and its mends")
         if self._record.options.selftest:
@@ -229,7 +242,7 @@ class RayPerf:
 
     def sweep(
         self,
-        settings: Mapping[str, Pipeline],
+        settings: Mapping[Any, Pipeline],
         *,
         metric: str = "throughput",
         outputs: Sequence[str] | None = None,
@@ -241,7 +254,7 @@ class RayPerf:
         baseline: what is best is a fact of the machine.
 
         Args:
-            settings: ascending, by the setting's value.
+            settings: ascending, by the setting's value, which is named as `str` writes it.
             metric, outputs, expected_rows: as for a duel.
 
         Raises:
@@ -250,6 +263,8 @@ class RayPerf:
                 setting is left.
         """
         self._use_once()
+        check_numbers(expected_rows=expected_rows)
+        settings = by_name("sweep", settings)
         if len(settings) < 2:
             raise UsageInTestError("rayperf.sweep needs two settings or more")
         self._not_selftested("a sweep has no verdict")
@@ -306,7 +321,10 @@ class RayPerf:
         Returns:
             The error.
         """
-        return self._expectations().raises(pipeline, error, match)
+        expectations = self._expectations(pipeline)
+        check_type("raises", "error", error, Exception)
+        check_pattern("raises", match)
+        return expectations.raises(pipeline, error, match)
 
     def warns(self, pipeline: Pipeline, match: str, category: type[Warning] | None = None) -> str:
         """Execute `pipeline` once, and fail unless it runs and something is said that `match` is found in.
@@ -320,7 +338,11 @@ class RayPerf:
         Returns:
             The text that was found.
         """
-        return self._expectations().warns(pipeline, match, category)
+        expectations = self._expectations(pipeline)
+        check_pattern("warns", match)
+        if category is not None:
+            check_type("warns", "category", category, Warning)
+        return expectations.warns(pipeline, match, category)
 
     def is_silent(self, pipeline: Pipeline, expected_rows: int | None = None) -> None:
         """Execute `pipeline` once, and fail if it raises, or if anything is heard in the sense of `warns`.
@@ -331,7 +353,9 @@ class RayPerf:
             pipeline: as in a measurement.
             expected_rows: any other number of rows fails too.
         """
-        self._expectations().is_silent(pipeline, expected_rows)
+        expectations = self._expectations(pipeline)
+        check_numbers(expected_rows=expected_rows)
+        expectations.is_silent(pipeline, expected_rows)
 
     def _selftest(
         self,
@@ -345,19 +369,14 @@ class RayPerf:
         if self._record.options.selftest and applies:
             raise NotSelftested(f"--rayperf-selftest: {reason}")
 
-    def _expectations(self) -> Expectations:
-        self._use_once()
+    def _expectations(self, pipeline: Pipeline) -> Expectations:
+        self._use_once(pipeline=pipeline)
         self._not_selftested("what is expected of this pipeline is no speed")
         return Expectations(self._bench.execute_once, self._bench.conclusions.conclude)
 
     def _use_once(self, **pipelines: object) -> None:
         """The fixture is used, with these pipelines, by what the caller gave them as."""
-        for name, pipeline in pipelines.items():
-            if not callable(pipeline):
-                raise UsageInTestError(
-                    f"rayperf: {name} is a {type(pipeline).__name__}, and must be a function that takes "
-                    "nothing and returns the lazy dataset, or the number of rows that it wrote"
-                )
+        check_pipelines(pipelines)
         if self.used:
             raise UsageInTestError(
                 "rayperf was used twice in one test: a benchmark is one test; split it, or parametrize it"
@@ -365,17 +384,7 @@ class RayPerf:
         self.used = True
 
 
-def _check_floors(floors: Mapping[str, float]) -> None:
-    for name, floor in floors.items():
-        if not isinstance(floor, int | float) or not 0 < floor < math.inf:
-            raise UsageInTestError(
-                f"rayperf.duel: floors={{{name!r}: {floor!r}}}: must be a factor above 0, such as 1.5"
-            )
-
-
 def _with_rounds(policy: Policy, rounds: int | None) -> Policy:
     if rounds is None:
         return policy
-    if rounds < 1:
-        raise UsageInTestError(f"rayperf: rounds={rounds}: at least 1 is needed")
     return replace(policy, looks=(min(rounds, policy.looks[-1]),))

@@ -265,6 +265,16 @@ class TestSweep:
         assert project.rounds == 4
         assert report["sweeps"] == []
 
+    def test_settings_are_named_as_they_are_written(self, project):
+        project.tests("""
+            def test_batch_size(rayperf):
+                sweep = rayperf.sweep({8: lambda: {}, 16: lambda: {"seconds": 4.0}})
+                assert sweep.best == "8"
+        """)
+        result, report = project.report()
+        assert result.ret == 0
+        assert [setting["name"] for setting in report["sweeps"][0]["settings"]] == ["8", "16"]
+
     @pytest.mark.parametrize("settings", ["{}", '{"1": lambda: {}}'])
     def test_fewer_than_two_settings_are_an_error(self, project, settings):
         project.tests(f"""

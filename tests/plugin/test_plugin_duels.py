@@ -77,7 +77,7 @@ def test_no_rounds_are_an_error(project, call):
     """)
     result = project.measure()
     assert result.ret == 1
-    assert "at least 1 is needed" in result.stdout.str()
+    assert "must be a whole number, 1 or more" in result.stdout.str()
     assert project.rounds == 0
 
 
@@ -296,13 +296,19 @@ def test_expected_errors(project, find_line):
 
         def test_other_type(rayperf):
             rayperf.raises(lambda: {"raises": "not allowed"}, KeyError, "not allowed")
+
+        def test_no_pattern(rayperf):
+            rayperf.raises(lambda: {"raises": "not allowed"}, ValueError, "not (allowed")
     """)
     result, report = project.report("--rayperf-gate")
     assert result.ret == 1
-    result.assert_outcomes(passed=1, failed=3)
+    result.assert_outcomes(passed=1, failed=4)
     text = result.stdout.str()
     find_line(text, r"^invalid: ValueError \('not allowed'\) was not raised; the pipeline ran and gave 64")
-    find_line(text, r"^invalid: raised another error than ValueError .*: ValueError: disk full$")
+    find_line(
+        text, r"^invalid: raised ValueError: disk full; its text has nothing that .* 'not allowed' finds$"
+    )
+    find_line(text, r"^UsageInTestError: rayperf.raises: match='not \(allowed': must be a regular expression")
     find_line(text, r"^invalid: raised another error than KeyError .*: ValueError: not allowed$")
     statuses = {b["id"].partition("::test_")[2]: b["verdict"]["status"] for b in report["benchmarks"]}
     assert statuses == {
@@ -337,15 +343,23 @@ def test_an_unused_fixture_is_warned_of(project, find_line):
     assert project.rounds == 0
 
 
-@pytest.mark.parametrize("floor", ["float('nan')", "float('inf')", "-1", "0", "'2'"])
-def test_a_floor_that_is_no_factor_is_refused_at_once(project, floor):
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ('floors={"throughput": -1}', "must be a factor above 0, such as 1.5"),
+        ("warm_ups=-1", "warm_ups=-1: must be a whole number, 0 or more"),
+        ("rounds=1.5", "rounds=1.5: must be a whole number, 1 or more"),
+        ('timed="no"', "timed='no': must be True or False"),
+    ],
+)
+def test_what_no_duel_can_do_is_refused_at_once(project, argument, told):
     project.tests(f"""
         def test_pipe(rayperf):
-            rayperf.duel(antipattern=lambda: {{}}, fix=lambda: {{}}, floors={{"throughput": {floor}}})
+            rayperf.duel(antipattern=lambda: {{}}, fix=lambda: {{}}, {argument})
     """)
     result = project.measure()
     result.assert_outcomes(failed=1)
-    assert "must be a factor above 0, such as 1.5" in result.stdout.str()
+    assert told in result.stdout.str()
     assert project.rounds == 0
 
 
