@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_rayperf.errors import ConfigurationError
 from pytest_rayperf.flags import FAR_SIDE, FLAGS, PACKAGES, dest_of, flag_of
+from pytest_rayperf.judging.policy import MOST_ROUNDS
 from pytest_rayperf.wholefile import unwritable
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ PROFILES = {
     "standard": Profile("standard", "resnet50", 96, 1),
     "full": Profile("full", "resnet50", 5_000, 1),
 }
+
+
+_ROUNDS = f"a whole number, 1 to {MOST_ROUNDS}"
 
 
 @dataclass(frozen=True)
@@ -146,13 +150,17 @@ def read_options(config: pytest.Config) -> Options:
         update_baselines=_switch(config, "update-baselines"),
         selftest=_switch(config, "selftest"),
         max_slowdown=read.number(
-            "max-slowdown", float, 1.10, lambda x: 1 < x <= 100, "a factor above 1, such as 1.10"
+            "max-slowdown",
+            float,
+            1.10,
+            lambda x: 1 < x <= 100,
+            "a factor above 1 and up to 100, such as 1.10",
         ),
         alpha=read.number(
             "alpha", float, 0.01, lambda p: 0 < p <= 0.5, "a probability above 0 and up to 0.5"
         ),
-        min_rounds=read.number("min-rounds", int, 3, lambda n: n >= 1, "a whole number, 1 or more"),
-        max_rounds=read.number("max-rounds", int, 20, lambda n: n >= 1, "a whole number, 1 or more"),
+        min_rounds=read.number("min-rounds", int, 3, lambda n: 1 <= n <= MOST_ROUNDS, _ROUNDS),
+        max_rounds=read.number("max-rounds", int, 20, lambda n: 1 <= n <= MOST_ROUNDS, _ROUNDS),
         max_time=read.number("max-time", float, 120.0, lambda s: 0 < s < 1e9, "seconds, above 0"),
         json=read.path("json"),
         markdown=read.path("markdown"),
@@ -295,7 +303,8 @@ class _Values:
         if text is None:
             return default
         try:
-            value = kind(text)
+            # Neither "1_0" nor another script's digits: who wrote that meant something else.
+            value = kind(text) if text.isascii() and "_" not in text else None
         except ValueError:
             value = None
         if value is None or not fits(value):

@@ -144,6 +144,8 @@ def parse_baseline(text: str, shown: str) -> Baseline:
     reader = _Reader(shown, _MEND)
     top = reader.mapping(data, "the file")
     version = reader.integer(top.get("schema_version"), "schema_version")
+    if version < 1:
+        raise reader.fail("schema_version", "1 or more", version)
     if version > SCHEMA_VERSION:
         raise BaselineError(
             f"{shown}: has schema_version {version}, this pytest-rayperf reads up to {SCHEMA_VERSION}; "

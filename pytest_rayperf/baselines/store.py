@@ -101,11 +101,8 @@ class BaselineStore:
             raise BaselineError(f"{self.shown(own)}: is a file, not a folder of baselines; move it away")
         for path in sorted(self.folder.glob("*/*.json")):
             baseline = read_baseline(path, self.shown(path))
-            if path.parent == own and baseline.environment.id != self.environment.id:
-                raise BaselineError(
-                    f"{self.shown(path)}: was measured on {baseline.environment.id!r}, by what is in it; "
-                    "move it to the folder of that name, or delete it and record it anew"
-                )
+            if path.parent == own:
+                check_place(baseline, self.environment.id, self.shown(path))
 
     def check_writable(self) -> None:
         """Make this environment's folder and a file in it, and remove the file.
@@ -153,6 +150,15 @@ def _still_holds(then: Work | None, now: Work) -> Work | None:
     return then
 
 
+def check_place(baseline: Baseline, environment: str, shown: str) -> None:
+    """Raises BaselineError if it lies in the folder of one environment, and was measured on another."""
+    if baseline.environment.id != environment:
+        raise BaselineError(
+            f"{shown}: was measured on {baseline.environment.id!r}, by what is in it; "
+            "move it to the folder of that name, or delete it and record it anew"
+        )
+
+
 def reference_of(baseline: Baseline, shown: str) -> Reference:
     """A baseline as the verdict wants it; `shown` is how messages name it."""
     sessions = tuple(ReferenceSession(s.rounds, s.software, s.work, s.probe) for s in baseline.sessions)
@@ -183,8 +189,8 @@ def rewrite(path: Path, shown: str, change: Callable[[Baseline], Baseline]) -> N
 
 
 def _lock_for(path: Path) -> FileLock:
-    """A lock for one file, kept out of the folder that git tracks."""
-    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    """A lock for the files of one folder, kept out of that, which git tracks."""
+    digest = hashlib.sha256(str(path.resolve().parent).encode()).hexdigest()[:16]
     return FileLock(Path(tempfile.gettempdir()) / f"pytest-rayperf-{digest}.lock", mode=0o666)
 
 

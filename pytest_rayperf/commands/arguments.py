@@ -21,5 +21,5 @@ def number_within(least: float, most: float, wanted: str) -> Callable[[str], flo
     return number
 
 
-a_slowdown = number_within(1.0001, 100, "a factor above 1, such as 1.10")
+a_slowdown = number_within(1.0001, 100, "a factor above 1 and up to 100, such as 1.10")
 """The type of `--max-slowdown`."""

@@ -74,6 +74,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         ConfigurationError: OLD or NEW cannot be used.
     """
     # Here, for it imports SciPy, and `rayperf --help` shall not wait for that.
+    from pytest_rayperf.baselines.store import check_place
     from pytest_rayperf.offline.rejudging import Old, compare, failed, old_baselines, old_run, policy_of
 
     new_name, old_name = str(arguments.new), str(arguments.old)
@@ -93,7 +94,11 @@ def run(arguments: argparse.Namespace) -> Outcome:
             )
         own = files[0].parent == arguments.old.resolve()
         environment = arguments.old.resolve().name if own else report["environment"]["id"]
-        old = old_baselines(map(read_stored, files), environment, old_name)
+        stored = [read_stored(file) for file in files]
+        for one in () if own else stored:
+            if one.environment == environment:
+                check_place(one.baseline, environment, one.shown)
+        old = old_baselines(stored, environment, old_name)
     else:
         old = old_run(read_run(arguments.old), old_name)
     policy = policy_of(report, new_name, arguments.max_slowdown, arguments.alpha)

@@ -24,6 +24,10 @@ ALPHA_SHARE: Mapping[str, float] = {CPU_PER_ROW.name: 0.60, THROUGHPUT.name: 0.3
 to waiting nearly all."""
 
 
+MOST_ROUNDS = 1000
+"""More cannot be asked for: the levels of so many looks take seconds."""
+
+
 @dataclass(frozen=True)
 class Policy:
     """What counts as a regression, and how sure the whole run must be.

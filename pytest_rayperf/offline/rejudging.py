@@ -16,9 +16,9 @@ from pytest_rayperf.baselines.store import reference_of
 from pytest_rayperf.baselines.stored import Stored
 from pytest_rayperf.errors import ConfigurationError
 from pytest_rayperf.judging.carrying import carried, most_carried
-from pytest_rayperf.judging.policy import Policy, look_schedule
+from pytest_rayperf.judging.policy import MOST_ROUNDS, Policy, look_schedule
 from pytest_rayperf.judging.reference import STALE, Reference, ReferenceSession
-from pytest_rayperf.offline.rereading import MOST_LOOKS, Report, Reread, as_known, reread, with_rows
+from pytest_rayperf.offline.rereading import Report, Reread, as_known, reread, with_rows
 from pytest_rayperf.reports.json import changes_between, verdict_to_json
 from pytest_rayperf.results import STATUSES, Subject, Verdict
 from pytest_rayperf.verdict import judge
@@ -138,7 +138,7 @@ def policy_of(report: Report, name: str, max_slowdown: float | None, alpha: floa
     return Policy(
         max_slowdown=max_slowdown or number("max_slowdown", default.max_slowdown, *_SLOWDOWNS),
         alpha=alpha or number("alpha", default.alpha, 1e-300, 0.5),
-        looks=look_schedule(min(least, MOST_LOOKS), min(most, MOST_LOOKS)),
+        looks=look_schedule(min(least, MOST_ROUNDS), min(most, MOST_ROUNDS)),
     )
 
 

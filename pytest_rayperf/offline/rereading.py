@@ -15,6 +15,7 @@ from pathlib import PurePath
 from typing import Any
 
 from pytest_rayperf.errors import BaselineError, ConfigurationError
+from pytest_rayperf.judging.policy import MOST_ROUNDS
 from pytest_rayperf.machine import Probe
 from pytest_rayperf.metrics import CPU_PER_ROW, METRICS, PEAK_MEMORY, TASKS, THROUGHPUT, WALL
 from pytest_rayperf.reports.schema import rounds_in
@@ -22,9 +23,6 @@ from pytest_rayperf.results import Operator, Round, Subject
 from pytest_rayperf.work.counts import Work, work_from_json
 
 Report = Mapping[str, Any]
-
-MOST_LOOKS = 1000
-"""More cost more than they tell."""
 
 _MOST_COMPARISONS = 10**6
 
@@ -144,9 +142,9 @@ def _looks(given: Sequence[int] | None, where: str) -> tuple[int, ...] | None:
     if given is None:
         return None
     looks = tuple(given)
-    if list(looks) != sorted(set(looks)) or len(looks) > MOST_LOOKS:
+    if list(looks) != sorted(set(looks)) or len(looks) > MOST_ROUNDS:
         raise ConfigurationError(
-            f"{where}: looks must be ascending, and at most {MOST_LOOKS}; make the report anew with: "
+            f"{where}: looks must be ascending, and at most {MOST_ROUNDS}; make the report anew with: "
             "pytest --rayperf --rayperf-json RUN.json"
         )
     return looks

@@ -2,18 +2,20 @@
 
 import pytest
 
-FACTOR = "must be a factor above 1, such as 1.10"
+FACTOR = "must be a factor above 1 and up to 100, such as 1.10"
 PROBABILITY = "must be a probability above 0 and up to 0.5"
 WHOLE = "must be a whole number, 1 or more"
+ROUNDS = "must be a whole number, 1 to 1000"
 SECONDS = "must be seconds, above 0"
 DOLLARS = "must be US dollars, above 0, such as 3.06"
 
 BAD = [
     *[("max-slowdown", value, FACTOR) for value in ("1", "0.9", "-2", "100.5", "nan", "inf", "fast", "1,1")],
+    *[("max-slowdown", value, FACTOR) for value in ("1_1", "\u0661.\u0665")],
     *[("alpha", value, PROBABILITY) for value in ("0", "0.51", "-0.1", "nan", "often")],
     *[("images", value, WHOLE) for value in ("0", "-1", "1.5", "many", "1e3")],
-    *[("min-rounds", value, WHOLE) for value in ("0", "-3", "2.5", "few")],
-    *[("max-rounds", value, WHOLE) for value in ("0", "-3", "2.5", "lots")],
+    *[("min-rounds", value, ROUNDS) for value in ("0", "-3", "2.5", "few", "1001")],
+    *[("max-rounds", value, ROUNDS) for value in ("0", "-3", "2.5", "lots", "1001", "10000000")],
     *[("max-time", value, SECONDS) for value in ("0", "-1", "nan", "inf", "1m")],
     *[("cost-per-hour", value, DOLLARS) for value in ("0", "-3", "nan", "inf", "3$")],
     *[("profile", value, "must be one of quick, standard, full") for value in ("huge", "Quick")],
@@ -32,8 +34,8 @@ def test_bad_value(project, name, value, mend):
         ("max-slowdown", "0.9", FACTOR),
         ("alpha", "1", PROBABILITY),
         ("images", "none", WHOLE),
-        ("min-rounds", "0", WHOLE),
-        ("max-rounds", "x", WHOLE),
+        ("min-rounds", "0", ROUNDS),
+        ("max-rounds", "x", ROUNDS),
         ("max-time", "-1", SECONDS),
         ("cost-per-hour", "-1", DOLLARS),
         ("profile", "huge", "must be one of quick, standard, full"),

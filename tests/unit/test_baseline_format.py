@@ -334,6 +334,10 @@ class TestBroken:
         with pytest.raises(BaselineError, match="upgrade"):
             read({"schema_version": 2})
 
+    def test_a_schema_before_the_first(self, read, data):
+        with pytest.raises(BaselineError, match=r"it\.json: schema_version must be 1 or more, found 0; "):
+            read({**data, "schema_version": 0})
+
     @pytest.mark.parametrize("version", [None, "1", 1.0, True, -1, [1]])
     def test_no_schema(self, read, data, version):
         with pytest.raises(BaselineError, match=r"it\.json: schema_version must be a whole number"):

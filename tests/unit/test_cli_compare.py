@@ -125,6 +125,15 @@ class TestBaselines:
         assert (status, result["summary"]["incomparable"]) == (0, 1)
         assert "another environment, gpu-8" in result["benchmarks"][0]["verdict"]["reason"]
 
+    def test_of_another_one_by_what_is_in_it(self, tmp_path, write, capsys):
+        folder = write_baselines(tmp_path)
+        folder.rename(folder.with_name("gpu-8"))
+        new = report(environment=OTHER)
+        status, _, err = compare(capsys, "baselines", write("new", new))
+        assert status == USAGE_ERROR
+        assert "baselines/gpu-8/a.json: was measured on 'cpu-2', by what is in it; move it" in err
+        assert compare(capsys, "baselines/gpu-8", write("new", new))[0] == 0  # that one, whatever it is
+
     def test_of_many_sessions(self, tmp_path, write, capsys):
         sessions = [make_session(near(), probe=PROBE) for _ in range(12)]
         write_baselines(tmp_path, sessions=sessions)
