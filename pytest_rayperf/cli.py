@@ -77,3 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (compare, report, baselines, advise, check):
         command.add(commands)
     return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

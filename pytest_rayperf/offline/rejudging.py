@@ -189,9 +189,11 @@ def compare(report: Report, name: str, old: Old, policy: Policy) -> dict[str, An
         rejected_then += one.verdict["status"] == "regressed" and bool(one.verdict["comparisons"])
         if reference is not None:
             known.append(reference.sessions[-1].software)
+        # The far side of that run has no part in this comparison.
+        here = benchmark if verdict is None else {**benchmark, "against": None, "then": None}
         benchmarks.append(
             {
-                **benchmark,
+                **here,
                 "verdict": one.verdict if verdict is None else verdict_to_json(verdict),
                 "comparisons": one.comparisons if verdict is None else share,
                 "baseline": None if reference is None else reference.name,
@@ -200,6 +202,7 @@ def compare(report: Report, name: str, old: Old, policy: Policy) -> dict[str, An
     counts = Counter(one["verdict"]["status"] for one in benchmarks)
     return {
         **report,
+        "against": None,
         "policy": {**report["policy"], "max_slowdown": policy.max_slowdown, "alpha": policy.alpha},
         "software_changes": changes_between(known, report["software"]),
         "benchmarks": benchmarks,

@@ -204,3 +204,15 @@ def test_every_module_of_a_command_says_what_it_is():
     folder = Path(cli.__file__).parent / "commands"
     for path in sorted(folder.glob("*.py")):
         assert path.name == "__init__.py" or path.read_text(encoding="utf-8").startswith('"""')
+
+
+@pytest.mark.parametrize("module", ["pytest_rayperf", "pytest_rayperf.cli"])
+def test_as_a_module_it_is_the_same_program(module):
+    done = subprocess.run(
+        [sys.executable, "-m", module, "compare", "no.json", "no.json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == USAGE_ERROR
+    assert "rayperf: error: no.json: " in done.stderr

@@ -89,6 +89,16 @@ class TestTwoRuns:
         assert "--rayperf-update-baselines" not in said["reason"]
         assert failed(result)
 
+    def test_a_far_side_has_no_part_in_it(self):
+        """It is what the run itself was compared with."""
+        beside = replace(benchmark(), against="main (1a2b3c4)", then=tuple(near(20, 0.06)))
+        new = report(beside, against="main (1a2b3c4)")
+        assert new["against"] == "main (1a2b3c4)"
+        result = compared(report(), new, max_slowdown=1.5)
+        (found,) = result["benchmarks"]
+        assert (result["against"], found["against"], found["then"]) == (None, None, None)
+        assert found["verdict"]["status"] == "unchanged"
+
     def test_an_improvement_is_none_of_a_stale_baseline(self):
         said = verdict(report(benchmark(near(20, 0.06))), report())
         assert said["status"] == "improved"
