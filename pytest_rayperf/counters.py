@@ -122,12 +122,17 @@ class Sink:
 _known: tuple[str, Sink | None] | None = None
 """What this process knows: a job's id, and where to count in that job (None: it is not measured)."""
 
+_diverted: tuple[Any] | None = None
+"""Where all goes instead, while `counting_into` is open."""
+
 _lock = threading.Lock()
 
 
-def _sink() -> Sink | None:
-    """Where this process writes; None where nothing is measured."""
+def _sink() -> Any:
+    """Where this process writes, with a `Sink`'s methods; None where nothing is measured."""
     global _known
+    if _diverted is not None:
+        return _diverted[0]
     ray = sys.modules.get("ray")  # where nobody imported it, nothing is measured: no reason to import it here
     if ray is None or not ray.is_initialized():
         return None
@@ -161,20 +166,12 @@ def counting_into(sink: Any) -> Iterator[None]:
     Args:
         sink: has `append` and `append_record`, as a `Sink` has.
     """
-    global _known
-    ray = sys.modules.get("ray")
-    if ray is None or not ray.is_initialized():
-        yield  # then nothing is counted
-        return
-    job = ray.get_runtime_context().get_job_id()
-    with _lock:
-        before = _known
-        _known = (job, sink)
+    global _diverted
+    before, _diverted = _diverted, (sink,)
     try:
         yield
     finally:
-        with _lock:
-            _known = before
+        _diverted = before
 
 
 def forget() -> None:

@@ -31,6 +31,9 @@ from pytest_rayperf.work.counts import (
 from pytest_rayperf.work.functions import Function
 from pytest_rayperf.work.torch_work import TorchWork, counted_torch_work
 
+_OURS = frozenset({PYTHON_CALLS, TORCH_CALLS, FLOPS, ALLOCATED_BYTES, FILES_OPENED, BYTES_READ})
+"""The work's own. What a pipeline itself counts under one of these names stays with the round."""
+
 _THREAD_IO = "/proc/thread-self/io"
 _NEW_PROCESS = frozenset({"os.fork", "os.forkpty", "os.posix_spawn", "subprocess.Popen"})
 # The audit event of a thread is younger than Python 3.10; start_joinable_thread is of 3.13.
@@ -81,6 +84,7 @@ class Probe:
         """The thread that entered, as `threading.get_ident` gives it."""
         self.unseen = unseen
         self._amounts: Counter[str] = Counter()
+        self._told: dict[str, int] = {}  # a Counter calls Python for what it does not have yet
         self._functions: dict[int, Function] = {}
         self._problems: dict[str, str] = {}
         self._stack = ExitStack()
@@ -132,8 +136,9 @@ class Probe:
         if self.unseen is not None:
             self._problems |= dict.fromkeys(counts, self.unseen)
         counts.update(self._amounts)
+        told = {name: amount for name, amount in self._told.items() if name not in _OURS}
         self.counted = Counted(
-            counts={name: amount for name, amount in counts.items() if name not in self._problems},
+            counts=told | {name: amount for name, amount in counts.items() if name not in self._problems},
             calls=dict(self._by_name("entries").most_common(KEPT_CALLS)),
             direct=dict(self._by_name("direct")),
             problems=self._problems,
@@ -142,6 +147,10 @@ class Probe:
     def add(self, name: str, amount: int = 1) -> None:
         """Count `amount` more of `name`, for what Python's hooks cannot see."""
         self._amounts[name] += amount
+
+    def tell(self, name: str, amount: int) -> None:
+        """Count what the block itself has counted, by `pytest_rayperf.count`."""
+        self._told[name] = self._told.get(name, 0) + amount
 
     def see_spawn(self, what: str) -> None:
         """The block has started `what`, whose work is none of this thread's."""
@@ -201,7 +210,7 @@ class _Ear:
         self._probe = probe
 
     def append(self, name: str, amount: int) -> None:
-        self._probe.add(name, amount)
+        self._probe.tell(name, amount)
 
     def append_record(self, kind: str, fields: Any) -> None:
         """Records are what is no sum, such as times: nothing of them is counted."""

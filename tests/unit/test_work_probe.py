@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pytest_rayperf.counters import count
 from pytest_rayperf.work.counts import KEPT_CALLS
 from pytest_rayperf.work.probe import Probe
 
@@ -24,6 +25,13 @@ def counted(block, *arguments):
     with Probe() as probe:
         block(*arguments)
     return probe.counted
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(bytes(10_000))
+    return path
 
 
 class Shape:
@@ -204,12 +212,6 @@ class TestTorch:
 
 
 class TestFiles:
-    @pytest.fixture
-    def file(self, tmp_path):
-        path = tmp_path / "file"
-        path.write_bytes(bytes(10_000))
-        return path
-
     def test_opened(self, file):
         def block():
             for _ in range(3):
@@ -257,6 +259,31 @@ class TestFiles:
             file.read_bytes()
         assert "bytes_read" not in probe.counted.counts
         assert probe.counted.problems == {"bytes_read": "/nowhere cannot be read on this system"}
+
+
+class TestWhatTheBlockCounts:
+    def test_is_counted_and_is_no_work(self):
+        def block():
+            for _ in range(3):
+                count("events", 2)
+
+        found = counted(block)
+        assert found.counts["events"] == 6
+        assert found.counts["python_calls"] == counted(lambda: None).counts["python_calls"]
+        assert found.counts["files_opened"] == 0
+        assert not [name for name in found.direct if name.startswith("pytest_rayperf.counters")]
+
+    def test_under_a_name_of_the_works_it_is_left_to_the_round(self, file):
+        def block():
+            file.read_bytes()
+            count("files_opened", 40)
+
+        assert counted(block).counts["files_opened"] == 1
+
+    @linux
+    def test_nor_does_it_stand_in_for_what_cannot_be_counted(self, monkeypatch):
+        monkeypatch.setattr("pytest_rayperf.work.probe._THREAD_IO", "/nowhere")
+        assert "bytes_read" not in counted(lambda: count("bytes_read", 40)).counts
 
 
 class TestWhatIsNotSeen:
