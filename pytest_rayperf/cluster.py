@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from pytest_rayperf.errors import ClusterLostError, ConfigurationError
-from pytest_rayperf.interrupts import undisturbed
+from pytest_rayperf.interrupts import keeping_handlers, undisturbed
 from pytest_rayperf.monitors.operators import listen_to_executions
 from pytest_rayperf.monitors.system import local_raylets
 from pytest_rayperf.tally import Tally
@@ -200,7 +200,7 @@ def open_cluster(address: str | None, object_store_memory: int | None = None) ->
         address = options["address"] = _ready_to_attach(address)
     before = set(psutil.Process().children())
     try:
-        with _without_rays_own_warnings():
+        with _without_rays_own_warnings(), keeping_handlers():
             context = ray.init(**options)
     except BaseException as error:
         if address is None:

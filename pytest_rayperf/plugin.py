@@ -30,6 +30,7 @@ from pytest_rayperf.fixtures import (
     system_monitor,
 )
 from pytest_rayperf.flags import add_options
+from pytest_rayperf.interrupts import Interrupts
 from pytest_rayperf.options import (
     given_without_switch,
     has_pytest_benchmark,
@@ -206,6 +207,15 @@ class _ActivePlugin:
         self._resources = config.stash[resources_key]
         self._collected: set[str] | None = None
         self._interim: Interim | None = None
+        self._interrupts = Interrupts()
+
+    def pytest_sessionstart(self) -> None:
+        """From here on there may be something to clear up."""
+        self._interrupts.install()
+
+    def pytest_unconfigure(self) -> None:
+        """There is nothing any more."""
+        self._interrupts.restore()
 
     def pytest_report_header(self, config: pytest.Config) -> str | None:
         """Say where pytest took the folder of an option for a test path."""
@@ -230,6 +240,7 @@ class _ActivePlugin:
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Tell the live line which item it is."""
+        self._interrupts.go_on()
         self._resources.progress.begins(nodeid)
 
     @pytest.hookimpl(tryfirst=True)  # what pytest's own writes after it would be taken away with the line

@@ -368,7 +368,11 @@ def test_no_cluster_at_the_address_is_a_usage_error(pytester: pytest.Pytester) -
     result.stdout.fnmatch_lines(["*--rayperf-address 127.0.0.1:1: no Ray cluster can be attached to there*"])
 
 
-def test_ctrl_c_in_a_round_prints_what_there_is_and_leaves_no_process(pytester: pytest.Pytester) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_interrupted_in_a_round_it_prints_what_there_is_and_leaves_no_process(
+    pytester: pytest.Pytester, number: signal.Signals
+) -> None:
+    """By Ctrl-C, impatiently, or by CI: the second and the third one do not stop the clearing up."""
     pytester.makepyfile(
         CHEAP
         + """
@@ -396,7 +400,7 @@ def test_ctrl_c_in_a_round_prints_what_there_is_and_leaves_no_process(pytester: 
     """.replace("MARKER", repr(str(pytester.path / "hanging")))
     )
     # As in a terminal: SIGINT is not ignored (it is in what a shell starts in the background, and children
-    # inherit that), and goes to the whole foreground group, Ray's processes among them.
+    # inherit that), and goes to the whole foreground group, Ray's processes among them. SIGTERM goes to one.
     start = """if True:
         import signal, sys, pytest
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -412,7 +416,10 @@ def test_ctrl_c_in_a_round_prints_what_there_is_and_leaves_no_process(pytester: 
     _wait_for((pytester.path / "hanging").exists)
     family = psutil.Process(process.pid).children(recursive=True)
     assert any(p.name() == "raylet" for p in family)
-    os.killpg(process.pid, signal.SIGINT)
+    send = os.killpg if number == signal.SIGINT else os.kill
+    for _ in range(3):
+        send(process.pid, number)
+        time.sleep(0.3)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == pytest.ExitCode.INTERRUPTED, output
     assert "interrupted after 1 round" in output
