@@ -171,6 +171,11 @@ class RayExecutor:
         if is_count(result):
             # Of one execution: it may have been read and written besides.
             check_rows(rows, writes.rows if operators.executions == 1 else ())
+        elif was_executed(result) and not operators.executions:
+            self._warn(
+                "a pipeline executed nothing: the dataset that it returned was materialized before, or is of "
+                "data in memory; do all that is to be measured within the pipeline"
+            )
         if writes.problem is not None:
             self._warn(f"figures are missing: {writes.problem}")
         spoiled = self._spoiled()

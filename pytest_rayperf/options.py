@@ -245,6 +245,8 @@ def _check_reports(options: Options, read: _Values) -> None:
         where = f"{read.where(name)} {path}"
         if path.is_dir():
             raise ConfigurationError(f"{where}: is a folder; name a file in it")
+        if path.suffix == ".py":
+            raise ConfigurationError(f"{where}: is a Python file; name one for the report")
         if not path.parent.is_dir():
             raise ConfigurationError(f"{where}: the folder {path.parent} does not exist; make it")
         if problem := unwritable(path):

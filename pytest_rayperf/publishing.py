@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_rayperf.options import Options
@@ -21,8 +22,16 @@ _INTERIM_SHARE = 50
 """Of the time that it took: at most a fiftieth of a run goes there."""
 
 
-def publish(options: Options, report: Report, environ: Mapping[str, str]) -> list[str]:
-    """Write the reports; return what went wrong, a line each.
+@dataclass(frozen=True)
+class Problem:
+    """What went wrong with a report, in a line; `asked`: whether an option has asked for it."""
+
+    text: str
+    asked: bool
+
+
+def publish(options: Options, report: Report, environ: Mapping[str, str]) -> list[Problem]:
+    """Write the reports; return what went wrong.
 
     A report that cannot be made or written does not keep the others from being written.
 
@@ -31,10 +40,12 @@ def publish(options: Options, report: Report, environ: Mapping[str, str]) -> lis
         report: the object that all of them are made of.
         environ: the process's environment variables.
     """
-    problems: list[str] = []
+    problems: list[Problem] = []
     for asked_by, path, write in _writers(options, environ):
-        with _alone(f"{asked_by} {path}", problems):
+        found: list[str] = []
+        with _alone(f"{asked_by} {path}", found):
             write(report)
+        problems += [Problem(text, asked=asked_by != f"${STEP_SUMMARY}") for text in found]
     return problems
 
 

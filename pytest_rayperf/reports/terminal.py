@@ -161,9 +161,10 @@ def _closing(report: Report) -> Iterator[Line]:
     ]
     line = ""
     for part in filter(None, parts):
-        if line and width(line) + len("; ;") + width(part) > COLUMNS:
-            *whole, rest = wrapped(part, _INDENT, _INDENT)
-            yield from (Line(text, style) for text in [f"{line};", *whole])
+        if width(line) + len("; ;") + width(part) > COLUMNS:
+            indent = _INDENT if line else ""
+            *whole, rest = wrapped(part, indent, _INDENT)
+            yield from (Line(text, style) for text in [*([f"{line};"] if line else []), *whole])
             line = rest
         else:
             line = f"{line}; {part}" if line else part

@@ -264,6 +264,13 @@ def test_a_report_in_place_of_a_folder(project, kind):
     assert error.endswith(": is a folder; name a file in it")
 
 
+@pytest.mark.parametrize("kind", ["json", "markdown", "html"])
+def test_a_report_in_place_of_a_test(project, kind):
+    project.tests()
+    error = project.refused(f"--rayperf-{kind}=test_it.py")
+    assert error.endswith("test_it.py: is a Python file; name one for the report")
+
+
 def test_two_reports_in_one_file(project):
     project.tests()
     error = project.refused("--rayperf-json=run.it", "--rayperf-html=./run.it")

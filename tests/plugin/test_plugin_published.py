@@ -68,6 +68,15 @@ def test_the_step_summary_is_appended_to(project, monkeypatch):
     assert "test\\_pipe" in read(project, "run.md")
 
 
+def test_a_step_summary_that_cannot_be_written_fails_nothing(project, monkeypatch):
+    """The runner's setting, and not an option of this run."""
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(project.path / "none" / "summary.md"))
+    project.tests()
+    result = project.measure()
+    assert result.ret == 0
+    assert "summary.md: cannot be written (No such file or directory)" in result.stdout.str()
+
+
 def test_without_rayperf_the_step_summary_is_left_alone(project, monkeypatch):
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(project.path / "summary.md"))
     project.tests()

@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from reported import FULL
 
 from pytest_rayperf import publishing
-from pytest_rayperf.publishing import STEP_SUMMARY, Interim, publish
+from pytest_rayperf.publishing import STEP_SUMMARY, Interim, Problem, publish
 from pytest_rayperf.reports import html, markdown
 
 
@@ -57,11 +57,11 @@ def test_what_cannot_be_written_is_said_and_keeps_nothing_else(tmp_path):
     problems = publish(
         make_options(json=tmp_path / "no" / "run.json", html=there), FULL, {STEP_SUMMARY: str(tmp_path)}
     )
-    assert [problem.partition(":")[0] for problem in problems] == [
-        f"--rayperf-json {tmp_path / 'no' / 'run.json'}",
-        f"$GITHUB_STEP_SUMMARY {tmp_path}",
+    assert [(problem.text.partition(":")[0], problem.asked) for problem in problems] == [
+        (f"--rayperf-json {tmp_path / 'no' / 'run.json'}", True),
+        (f"$GITHUB_STEP_SUMMARY {tmp_path}", False),
     ]
-    assert all("cannot be written" in problem for problem in problems)
+    assert all("cannot be written" in problem.text for problem in problems)
     assert there.is_file()
 
 
@@ -75,7 +75,7 @@ def test_what_cannot_be_made_is_said_and_keeps_nothing_else(tmp_path, monkeypatc
     paths = {each: tmp_path / f"run.{each}" for each in ("json", "markdown", "html")}
     problems = publish(make_options(**paths), FULL, {})
     said = f"--rayperf-{kind} {paths[kind]}: could not be made (OverflowError: int too large to convert)"
-    assert problems == [said]
+    assert problems == [Problem(said, asked=True)]
     assert sorted(tmp_path.iterdir()) == sorted(path for each, path in paths.items() if each != kind)
 
 
@@ -98,7 +98,7 @@ def test_a_disk_that_is_full_leaves_the_old_report(tmp_path, monkeypatch, where)
 
     monkeypatch.setattr(os if where == "fsync" else Path, where, fail)
     (problem,) = publish(make_options(json=path), FULL, {})
-    assert problem == f"--rayperf-json {path}: cannot be written (No space left on device)"
+    assert problem.text == f"--rayperf-json {path}: cannot be written (No space left on device)"
     assert path.read_text("utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -594,6 +594,13 @@ class TestClosing:
             f"  environment {'linux-' * 8}; 12 s",
         ]
 
+    def test_very_many_of_each_verdict_are_within_the_columns_too(self):
+        found = [named(f"{status}{i}", status) for status in STATUSES for i in range(143)]
+        lines = closing(make_run(found))
+        assert all(len(line) <= COLUMNS for line in lines)
+        told = " ".join(map(str.strip, lines))
+        assert all(f"143 {status}" in told for status in STATUSES)
+
     def test_nothing(self):
         (line,) = closing(make_run(data={}, model={}))
         assert line == "nothing measured; profile quick, no images, model none; environment cpu-2; 12 s"
