@@ -53,6 +53,7 @@ class TestStatuses:
         assert verdict.threshold == POLICY.max_slowdown
         assert 1 <= verdict.mde <= max(1, verdict.ci[1])
         assert (verdict.mde > POLICY.max_slowdown) <= (status in ("regressed", "inconclusive"))
+        assert verdict.finds == verdict.comparisons[0].finds > POLICY.max_slowdown
         assert not verdict.wrong
         assert verdict.reason.startswith(f"{status}: ")
 
