@@ -13,8 +13,8 @@ What differs between versions, or is not what it seems:
 - The number of blocks lags for the last operator in 2.60; that of tasks is taken from the rows by task.
 - The time to schedule tasks (`task_scheduling_time_s`) is not there at first.
 - A write's summary counts the blocks of its own result, one row a task, not the rows that it wrote.
-- The second half of a shuffle by keys and of a sort (`HashShuffleReduce(...)`), and what is fused with it,
-  tells of 10 microseconds in 2.60 where a UDF of `map_groups` computes for a second.
+- The second half of a shuffle by keys, a sort, a join and an aggregation (`HashShuffleReduce(...)`), and what
+  is fused with it, tells of 10 microseconds in 2.60 where a UDF of `map_groups` computes for a second.
 
 What is not there is None.
 """
@@ -34,6 +34,9 @@ _INTERVAL_S = 0.05
 
 _UNKNOWN = (AttributeError, KeyError, TypeError, ValueError)
 """What comes of a Ray that calls things differently."""
+
+_UNTIMED = ("ShuffleReduce(", "AggregateReduce(")
+"""In the names of those operators whose times are none: Ray 2.60 begins to time them when they are done."""
 
 _listening: OperatorMonitor | None = None
 
@@ -217,7 +220,7 @@ def _operators(summary: Any, pool: _Pool | None) -> Iterable[Operator]:
 
 
 def _operator(stats: Any, metrics: Mapping[str, Any], pool: _Pool | None) -> Operator:
-    if "ShuffleReduce(" in stats.operator_name:
+    if any(half in stats.operator_name for half in _UNTIMED):
         wall = cpu = udf = None
     else:
         body, older = _figure(stats, "function_body_time"), _figure(stats, "udf_time")

@@ -149,6 +149,8 @@ class TestFigures:
         [
             ("HashShuffleReduce(keys=('g',), partitions=2)->MapBatches(group)", False),
             ("SortShuffleReduce(partitions=2)", False),
+            ("JoinShuffleReduce(num_partitions=2)", False),
+            ("DiskHashAggregateReduce(key_columns=('k',), num_partitions=2)", False),
             ("HashShuffleMap(keys=('g',), partitions=2)", True),
             ("MapBatches(ShuffleReduce)", True),
         ],
