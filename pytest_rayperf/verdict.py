@@ -11,10 +11,11 @@ from dataclasses import replace
 from statistics import median
 
 from pytest_rayperf.judging.attribution import attribute
+from pytest_rayperf.judging.doubts import disturbed_anyhow, not_known
 from pytest_rayperf.judging.exact import judge_counters, judge_work
-from pytest_rayperf.judging.policy import Policy
+from pytest_rayperf.judging.policy import NEIGHBOURS, Policy
 from pytest_rayperf.judging.questions import of_pairs, of_sessions, speaker, suspect, worth_measuring_on
-from pytest_rayperf.judging.reasons import BESIDE, creeping, describe, explain, slower
+from pytest_rayperf.judging.reasons import BESIDE, RECORD, creeping, describe, explain, slower
 from pytest_rayperf.judging.reference import Reference
 from pytest_rayperf.judging.series import other_machine
 from pytest_rayperf.judging.targets import missed_target, unjudged_targets
@@ -78,7 +79,8 @@ def _judge(
     warm = _warm(rounds, policy)
     disturbed = next((r.disturbed for r in warm if r.disturbed), None)
     if disturbed is not None and policy.timed:
-        return missed or Verdict("inconclusive", _doubtful(rounds, disturbed))
+        despite = _despite(warm, reference, policy, probe, disturbed)
+        return missed or despite or Verdict("inconclusive", disturbed_anyhow(rounds, disturbed))
     other = other_machine(probe, reference)
     comparisons: tuple[Comparison, ...] = ()
     if disturbed is None and other is None:
@@ -88,9 +90,10 @@ def _judge(
     then = [r for s in reference.recent for r in s.rounds]
     found = attribute(warm, then)
     regressed = [c for c in comparisons if c.status == "regressed"]
-    unseen = _unseen(warm)
+    unseen = not_known(warm)
     if regressed and unseen is not None:
-        return Verdict("inconclusive", f"inconclusive: {slower(regressed[0])}, but {unseen}")
+        despite = _despite(warm, reference, policy, probe, unseen)
+        return despite or Verdict("inconclusive", f"inconclusive: {slower(regressed[0])}, but {unseen}")
     if regressed:
         reason = _described(regressed, found, reference.source + reference.mend, warm, then)
         return _from(regressed[0], comparisons, reason, found)
@@ -133,7 +136,7 @@ def settled(
         return not suspect(questions)
     answers = [question.answer for question in questions]
     if not answers or any(c.status == "regressed" for c in answers):
-        return not answers or _unseen(warm) is None
+        return not answers or not_known(warm) is None
     return not worth_measuring_on(questions, answers)
 
 
@@ -252,23 +255,24 @@ def _rows_differ(rounds: Sequence[Round]) -> str | None:
     return None
 
 
-def _doubtful(rounds: Sequence[Round], reason: str) -> str:
-    count = sum(1 for r in rounds if r.disturbed)
-    return (
-        f"inconclusive: {count} of {len(rounds)} rounds were disturbed, though measured again: {reason}; "
-        "what would help: a machine that does nothing else"
-    )
-
-
-def _unseen(rounds: Sequence[Round]) -> str | None:
-    """Why times do not accuse: of half of the rounds or more nobody knows what else had the machine."""
-    reasons = [r.unseen for r in rounds if r.unseen]
-    if 2 * len(reasons) < len(rounds):
+def _despite(
+    rounds: Sequence[Round], reference: Reference, policy: Policy, probe: Probe | None, doubt: str
+) -> Verdict | None:
+    """What regressed although the times are in doubt: far more CPU time than any neighbour costs; or None."""
+    if other_machine(probe, reference) is not None:
         return None
-    return (
-        f"whether something else had the machine is not known of {len(reasons)} of {len(rounds)} rounds: "
-        f"{reasons[-1]}; what would help: rounds of some seconds"
-    )
+    sure = replace(policy, max_slowdown=policy.max_slowdown * NEIGHBOURS)
+    answers = [
+        replace(q.answer, threshold=policy.max_slowdown) for q in of_sessions(rounds, reference, sure, probe)
+    ]
+    regressed = [c for c in answers if c.metric == CPU_PER_ROW and c.status == "regressed"]
+    if not regressed:
+        return None
+    then = [r for s in reference.recent for r in s.rounds]
+    found = attribute(rounds, then)
+    source = f"over {NEIGHBOURS:g}x the threshold, more than this explains: {doubt}; {reference.source}"
+    reason = _described(regressed, found, source + reference.mend, rounds, then)
+    return _from(regressed[0], tuple(regressed), reason, found)
 
 
 def _warm(rounds: Sequence[Round], policy: Policy) -> Sequence[Round]:
@@ -283,9 +287,8 @@ def _warm(rounds: Sequence[Round], policy: Policy) -> Sequence[Round]:
 def _without_baseline(
     rounds: Sequence[Round], subject: Subject, elsewhere: Reference | None, work: Work | None
 ) -> Verdict:
-    remedy = "record one with --rayperf-update-baselines"
     if elsewhere is None or elsewhere.subject != subject:
-        return Verdict("no-baseline", f"no baseline for this environment; {remedy}")
+        return Verdict("no-baseline", f"no baseline for this environment; {RECORD}")
     counted = judge_counters(rounds, elsewhere)
     if counted is not None and counted.status in ("regressed", "invalid"):
         return counted
@@ -293,7 +296,7 @@ def _without_baseline(
     if worked is not None and worked.status == "regressed":
         return worked
     counters = "equal" if counted is None else "better than"
-    reason = f"no baseline for this environment, counters {counters} {elsewhere.name}; {remedy}"
+    reason = f"no baseline for this environment, counters {counters} {elsewhere.name}; {RECORD}"
     return Verdict("no-baseline", reason)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_rayperf.errors import GateFailure
 from pytest_rayperf.harness.session import RunRecord
 from pytest_rayperf.judging.carrying import most_carried
 from pytest_rayperf.judging.exact import judge_counters
 from pytest_rayperf.judging.policy import Policy
+from pytest_rayperf.judging.reasons import RECORD
 from pytest_rayperf.judging.reference import Reference
 from pytest_rayperf.machine import Probe
 from pytest_rayperf.metrics import STARTUP
@@ -117,6 +118,8 @@ class Conclusions:
             verdict = judge(rounds, subject, side.reference, policy, elsewhere, work[0], self.probe)
             if side.problem is not None and verdict.status == "no-baseline":
                 verdict = Verdict("no-baseline", side.problem)
+            if self._record.options.update_baselines:  # it is what is being done
+                verdict = replace(verdict, reason=verdict.reason.removesuffix(f"; {RECORD}"))
         beside = side.reference if side.reference is not None and side.reference.beside else None
         return Benchmark(
             id=side.id,

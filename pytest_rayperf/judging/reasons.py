@@ -12,6 +12,7 @@ ENOUGH_SESSIONS = 5
 """From here on one more session of a baseline shrinks the interval by under 2 %."""
 
 OLDEST = "the oldest kept sessions"
+RECORD = "record one with --rayperf-update-baselines"
 BESIDE = "against the reference measured beside it in this run"
 
 
