@@ -290,9 +290,8 @@ class _ActivePlugin:
 
         problems = publish(self._resources.options, self._resources.report(), os.environ)
         record.notes.extend(problem.text for problem in problems)
-        if any(
-            problem.asked for problem in problems
-        ):  # where GitHub wants its summary is no business of ours
+        # Where GitHub wants its summary is no option of the user's.
+        if any(problem.asked for problem in problems):
             session.exitstatus = session.exitstatus or pytest.ExitCode.INTERNAL_ERROR
 
     def pytest_terminal_summary(
