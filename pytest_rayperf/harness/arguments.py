@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any
 
 from pytest_rayperf.errors import UsageInTestError
@@ -34,15 +35,13 @@ def by_name(what: str, pipelines: Mapping[Any, Pipeline]) -> dict[str, Pipeline]
     return named
 
 
-def check_numbers(*, rounds: int | None = None, warm_ups: int = 0, expected_rows: int | None = None) -> None:
-    """How many rounds, which are at least one, warm-ups and rows."""
-    for name, value, least in (
-        ("rounds", rounds, 1),
-        ("warm_ups", warm_ups, 0),
-        ("expected_rows", expected_rows, 0),
-    ):
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if value is not None and not (whole and value >= least):
+def check_numbers(*, rounds: Any = None, warm_ups: Any = 0, expected_rows: Any = None) -> None:
+    """How many rounds, which are at least one, warm-ups and rows; None, but of warm-ups, is no demand."""
+    demands = {"rounds": (rounds, 1), "expected_rows": (expected_rows, 0)}
+    asked = {name: demand for name, demand in demands.items() if demand[0] is not None}
+    for name, (value, least) in {**asked, "warm_ups": (warm_ups, 0)}.items():
+        # NumPy's are whole numbers, too.
+        if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
             raise UsageInTestError(f"rayperf: {name}={value!r}: must be a whole number, {least} or more")
 
 
@@ -52,10 +51,10 @@ def check_switch(name: str, value: object) -> None:
         raise UsageInTestError(f"rayperf: {name}={value!r}: must be True or False")
 
 
-def check_floors(floors: Mapping[str, float]) -> None:
+def check_floors(floors: Mapping[str, Any]) -> None:
     """How many times better a fix must be."""
     for name, floor in floors.items():
-        if not isinstance(floor, int | float) or not 0 < floor < math.inf:
+        if not isinstance(floor, Real) or not 0 < float(floor) < math.inf:
             raise UsageInTestError(
                 f"rayperf.duel: floors={{{name!r}: {floor!r}}}: must be a factor above 0, such as 1.5"
             )

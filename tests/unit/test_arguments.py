@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 
 from pytest_rayperf.errors import UsageInTestError
@@ -52,7 +53,14 @@ class TestNames:
 class TestNumbers:
     @pytest.mark.parametrize(
         "numbers",
-        [{}, {"rounds": 1}, {"rounds": None}, {"warm_ups": 0}, {"warm_ups": 3}, {"expected_rows": 0}],
+        [
+            {},
+            {"rounds": 1},
+            {"rounds": None},
+            {"warm_ups": 0},
+            {"warm_ups": 3},
+            {"expected_rows": np.int64(64)},
+        ],
     )
     def test_that_are_accepted(self, numbers):
         check_numbers(**numbers)
@@ -61,7 +69,7 @@ class TestNumbers:
         ("name", "value", "least"),
         [
             *(("rounds", value, 1) for value in (0, -1, 1.5, "3", True)),
-            *(("warm_ups", value, 0) for value in (-1, 0.5, "1", False)),
+            *(("warm_ups", value, 0) for value in (-1, 0.5, "1", False, None)),
             *(("expected_rows", value, 0) for value in (-1, 64.0, "64")),
         ],
     )
@@ -81,7 +89,7 @@ def test_a_switch_is_true_or_false(value):
 
 @pytest.mark.parametrize("floor", [float("nan"), float("inf"), -1, 0, "2", None])
 def test_a_floor_is_a_factor(floor):
-    check_floors({"throughput": 1.5, "model_loads": 2})
+    check_floors({"throughput": 1.5, "model_loads": np.int64(2)})
     with refused("must be a factor above 0, such as 1.5"):
         check_floors({"throughput": floor})
 
