@@ -129,8 +129,7 @@ class Cluster:
         One that was attached to is left, too: Ray ends a process whose cluster is gone.
         """
         self.left = True
-        with undisturbed():
-            close_cluster(self, asks=False)
+        close_cluster(self, asks=False)
 
     def what_died(self) -> str | None:
         """Which of the processes that hold it up has ended; None while all of them are there."""
@@ -262,7 +261,8 @@ def _vital(raylets: Iterable[int], started: Iterable[psutil.Process]) -> dict[ps
 def close_cluster(cluster: Cluster, *, asks: bool = True) -> None:
     """Shut down what was started here; detach from what was not.
 
-    Processes of the cluster that outlive Ray's own shutdown by 10 s are killed: none of ours is left.
+    Processes of the cluster that outlive Ray's own shutdown by 10 s are killed: none of ours is left. A
+    Ctrl-C waits for that.
 
     Args:
         cluster: the one that this process is connected to.
@@ -272,14 +272,15 @@ def close_cluster(cluster: Cluster, *, asks: bool = True) -> None:
 
     if not ray.is_initialized():
         return  # interrupted while it was started anew
-    ours = _with_descendants(cluster.processes)
-    cluster.tally.close(cluster_ends=cluster.started_here or not asks)
-    ray.shutdown()
-    _, alive = psutil.wait_procs(ours, timeout=_GRACE_S)
-    for process in alive:
-        with suppress(psutil.NoSuchProcess):  # it ended just now
-            process.kill()
-    psutil.wait_procs(alive, timeout=_GRACE_S)
+    with undisturbed():
+        ours = _with_descendants(cluster.processes)
+        cluster.tally.close(cluster_ends=cluster.started_here or not asks)
+        ray.shutdown()
+        _, alive = psutil.wait_procs(ours, timeout=_GRACE_S)
+        for process in alive:
+            with suppress(psutil.NoSuchProcess):  # it ended just now
+                process.kill()
+        psutil.wait_procs(alive, timeout=_GRACE_S)
 
 
 def _end_new_children(before: Collection[psutil.Process]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import math
+import os
 import signal
 import threading
 import time
@@ -13,8 +15,11 @@ from typing import Any
 
 __tracebackhide__ = True  # pytest names the place that was interrupted
 
-PATIENCE_S = 20.0
-"""How long clearing up has: Ray's shutdown and the reports take some seconds."""
+UNWINDING_S = 2.0
+"""How long what was interrupted has to leave what it was in: threads that sample, files, a round's record."""
+
+PATIENCE_S = 60.0
+"""How long clearing up has: the far side's end, Ray's shutdown and the reports take some seconds each."""
 
 _ENDS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Ctrl-C; `timeout`, and a CI job that is cancelled; a terminal that was closed."""
@@ -23,8 +28,10 @@ _ENDS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") 
 class Interrupts:
     """While it is installed, SIGTERM and SIGHUP end a run as Ctrl-C does, and all three end it whole.
 
-    The first one raises KeyboardInterrupt. Those after it, within `PATIENCE_S`, do nothing: they would stop
-    Ray's shutdown, and the reports. What has a handler that is neither Python's nor the system's keeps it.
+    Each raises KeyboardInterrupt, but not while the last one's is on its way out (`UNWINDING_S`), nor while
+    what it ended is cleared up (`PATIENCE_S`): it would stop Ray's shutdown, and the reports. What has a
+    handler that is neither Python's nor the system's keeps it. In a forked child all is as if nothing had
+    been installed.
 
     Args:
         clock: seconds; tests replace it.
@@ -32,13 +39,15 @@ class Interrupts:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._first: float | None = None
+        self._raised = self._closing = -math.inf
         self._before: dict[int, Any] = {}
+        self._process = 0
 
     def install(self) -> None:
         """From now on; in the main thread, or it is of no use and does nothing."""
         if not _is_main():
             return
+        self._process = os.getpid()
         for number in _ENDS:
             before = signal.getsignal(number)
             if before in (signal.default_int_handler, signal.SIG_DFL):
@@ -52,26 +61,37 @@ class Interrupts:
             if signal.getsignal(number) == self._heard:
                 signal.signal(number, before)
 
-    def go_on(self) -> None:
-        """The run goes on: the next one ends it again."""
-        self._first = None
+    def close(self) -> None:
+        """Clearing up begins; again, if it had begun."""
+        self._closing = self._clock()
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
-        now = self._clock()
-        if self._first is not None and now - self._first < PATIENCE_S:
+        if os.getpid() != self._process:
+            signal.signal(number, self._before[number])
+            signal.raise_signal(number)
             return
-        self._first = now
+        now = self._clock()
+        if now - self._closing < PATIENCE_S or now - self._raised < UNWINDING_S:
+            return
+        self._raised = now
         raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """None of them comes in between: clearing up is not stopped by the second one."""
+    """None of them comes in between: what is heard within the block comes afterwards."""
     if not _is_main():
         yield  # Python runs its handlers in the main thread alone
         return
-    with _handled_by(signal.SIG_IGN):
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in _ENDS}
+    try:
         yield
+    finally:
+        for number, own in before.items():
+            signal.signal(number, signal.SIG_DFL if own is None else own)  # None: it is not Python's
+        for number in dict.fromkeys(came):
+            signal.raise_signal(number)
 
 
 @contextmanager
@@ -84,7 +104,7 @@ def keeping_handlers() -> Iterator[None]:
     try:
         yield
     except SystemExit as error:
-        if not callable(before[signal.SIGTERM]):
+        if error.code != signal.SIGTERM or not callable(before[signal.SIGTERM]):
             raise
         raise KeyboardInterrupt("SIGTERM") from error
     finally:
@@ -98,24 +118,8 @@ def collect_garbage() -> None:
 
     It would be raised in whatever callback of a weak reference runs just then, where Python drops it.
     """
-    if not _is_main():
+    with undisturbed():
         gc.collect()
-        return
-    came: list[int] = []
-    with _handled_by(lambda number, frame: came.append(number)):
-        gc.collect()
-    for number in came[:1]:
-        signal.raise_signal(number)
-
-
-@contextmanager
-def _handled_by(handler: Any) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in _ENDS}
-    try:
-        yield
-    finally:
-        for number, own in before.items():
-            signal.signal(number, signal.SIG_DFL if own is None else own)  # None: it is not Python's
 
 
 def _is_main() -> bool:

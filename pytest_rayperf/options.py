@@ -266,6 +266,11 @@ def _switch(config: pytest.Config, name: str) -> bool:
         raise ConfigurationError(f"ini option {dest_of(name)}: must be true or false ({error})") from error
 
 
+def plain(text: str) -> bool:
+    """Whether a number is written as people do: not `1_0`, which Python takes for 10, nor in other digits."""
+    return text.isascii() and "_" not in text
+
+
 class _Values:
     """Reads an option, or its ini twin, and remembers which of the two to name in an error."""
 
@@ -305,8 +310,7 @@ class _Values:
         if text is None:
             return default
         try:
-            # Neither "1_0" nor another script's digits: who wrote that meant something else.
-            value = kind(text) if text.isascii() and "_" not in text else None
+            value = kind(text) if plain(text) else None
         except ValueError:
             value = None
         if value is None or not fits(value):

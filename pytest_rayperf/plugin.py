@@ -240,7 +240,6 @@ class _ActivePlugin:
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Tell the live line which item it is."""
-        self._interrupts.go_on()
         self._resources.progress.begins(nodeid)
 
     @pytest.hookimpl(tryfirst=True)  # what pytest's own writes after it would be taken away with the line
@@ -273,8 +272,13 @@ class _ActivePlugin:
                 if benchmark.id == self._resources.id_of(item):
                     item.user_properties.extend(properties_of(benchmark))
 
+    def pytest_keyboard_interrupt(self) -> None:
+        """What follows is clearing up."""
+        self._interrupts.close()
+
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """End the far side; write the reports, also of a run that failed or was interrupted."""
+        self._interrupts.close()
         try:
             self._resources.close()
         finally:

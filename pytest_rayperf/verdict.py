@@ -13,7 +13,7 @@ from statistics import median
 from pytest_rayperf.judging.attribution import attribute
 from pytest_rayperf.judging.doubts import disturbed_anyhow, not_known
 from pytest_rayperf.judging.exact import judge_counters, judge_work
-from pytest_rayperf.judging.policy import NEIGHBOURS, Policy
+from pytest_rayperf.judging.policy import Policy
 from pytest_rayperf.judging.questions import of_pairs, of_sessions, speaker, suspect, worth_measuring_on
 from pytest_rayperf.judging.reasons import BESIDE, RECORD, creeping, describe, explain, slower
 from pytest_rayperf.judging.reference import Reference
@@ -79,21 +79,21 @@ def _judge(
     warm = _warm(rounds, policy)
     disturbed = next((r.disturbed for r in warm if r.disturbed), None)
     if disturbed is not None and policy.timed:
-        despite = _despite(warm, reference, policy, probe, disturbed)
-        return missed or despite or Verdict("inconclusive", disturbed_anyhow(rounds, disturbed))
+        return missed or Verdict("inconclusive", disturbed_anyhow(rounds, disturbed))
     other = other_machine(probe, reference)
     comparisons: tuple[Comparison, ...] = ()
+    unseen = not_known(warm)
     if disturbed is None and other is None:
         comparisons = tuple(q.answer for q in of_sessions(warm, reference, policy, probe))
+    if unseen is not None:
+        comparisons = tuple(replace(c, finds=None) for c in comparisons)  # nothing is called regressed then
     if missed is not None:
         return missed
     then = [r for s in reference.recent for r in s.rounds]
     found = attribute(warm, then)
     regressed = [c for c in comparisons if c.status == "regressed"]
-    unseen = not_known(warm)
     if regressed and unseen is not None:
-        despite = _despite(warm, reference, policy, probe, unseen)
-        return despite or Verdict("inconclusive", f"inconclusive: {slower(regressed[0])}, but {unseen}")
+        return Verdict("inconclusive", f"inconclusive: {slower(regressed[0])}, but {unseen}")
     if regressed:
         reason = _described(regressed, found, reference.source + reference.mend, warm, then)
         return _from(regressed[0], comparisons, reason, found)
@@ -253,26 +253,6 @@ def _rows_differ(rounds: Sequence[Round]) -> str | None:
         listed = ", ".join(map(str, rows))
         return f"invalid: rounds of the same pipeline gave different numbers of rows: {listed}"
     return None
-
-
-def _despite(
-    rounds: Sequence[Round], reference: Reference, policy: Policy, probe: Probe | None, doubt: str
-) -> Verdict | None:
-    """What regressed although the times are in doubt: far more CPU time than any neighbour costs; or None."""
-    if other_machine(probe, reference) is not None:
-        return None
-    sure = replace(policy, max_slowdown=policy.max_slowdown * NEIGHBOURS)
-    answers = [
-        replace(q.answer, threshold=policy.max_slowdown) for q in of_sessions(rounds, reference, sure, probe)
-    ]
-    regressed = [c for c in answers if c.metric == CPU_PER_ROW and c.status == "regressed"]
-    if not regressed:
-        return None
-    then = [r for s in reference.recent for r in s.rounds]
-    found = attribute(rounds, then)
-    source = f"over {NEIGHBOURS:g}x the threshold, more than this explains: {doubt}; {reference.source}"
-    reason = _described(regressed, found, source + reference.mend, rounds, then)
-    return _from(regressed[0], tuple(regressed), reason, found)
 
 
 def _warm(rounds: Sequence[Round], policy: Policy) -> Sequence[Round]:

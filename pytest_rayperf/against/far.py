@@ -247,12 +247,14 @@ class FarSide:
     def _end(self) -> None:
         channel, self._channel = self._channel, None
         process, self._process = self._process, None
+        if process is not None:
+            with suppress(OSError):  # a terminal that was closed
+                self._note("ending the far side")
         if channel is not None:
             with suppress(SideLost):
                 channel.send("close")
             channel.close()
         if process is not None:
-            self._note("ending the far side")
             try:
                 process.wait(_GRACE_S)
             except subprocess.TimeoutExpired:

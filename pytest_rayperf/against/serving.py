@@ -10,6 +10,7 @@ import pytest
 
 from pytest_rayperf.against.wire import PROTOCOL, Channel, Message, SideLost, execution_to_json
 from pytest_rayperf.errors import RayperfError, ServedElsewhere
+from pytest_rayperf.harness.arguments import by_name
 from pytest_rayperf.interrupts import collect_garbage
 from pytest_rayperf.measurement import AfterRound, Executor, Pipeline, release, with_figures
 from pytest_rayperf.udfs.instrumenting import instrument
@@ -159,9 +160,10 @@ class ServedRayPerf:
         self._server.serve(self._executor, pipelines, after_round or (lambda name: None))
 
     def ladder(
-        self, rungs: Mapping[str, Pipeline], *, after_round: AfterRound | None = None, **_: Any
+        self, rungs: Mapping[Any, Pipeline], *, after_round: AfterRound | None = None, **_: Any
     ) -> NoReturn:
         """Serve the last rung: what has a baseline is compared."""
+        rungs = by_name("ladder", rungs)
         last = list(rungs)[-1]
         given = after_round or (lambda name: None)
         self._server.serve(self._executor, {None: rungs[last]}, lambda name: given(last))

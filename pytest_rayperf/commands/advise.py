@@ -117,7 +117,6 @@ def survey_cluster(subject: Subject) -> Situation:
     """
     from pytest_rayperf.cluster import close_cluster, open_cluster
     from pytest_rayperf.data.sources import open_source
-    from pytest_rayperf.interrupts import undisturbed
     from pytest_rayperf.models.classifier import open_classifier
 
     quick = PROFILES["quick"]
@@ -139,8 +138,7 @@ def survey_cluster(subject: Subject) -> Situation:
             model_bytes=Path(classifier.checkpoint).stat().st_size,
         )
     finally:
-        with undisturbed():
-            close_cluster(cluster)
+        close_cluster(cluster)
 
 
 def smallest_gpu() -> int | None:

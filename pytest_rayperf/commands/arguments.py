@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from pytest_rayperf.options import plain
+
 
 def number_within(least: float, most: float, wanted: str) -> Callable[[str], float]:
     """The type of an argument that is a number from `least` to `most`; `wanted` says so to the user."""
 
     def number(text: str) -> float:
         try:
-            value = float(text)
+            value = float(text) if plain(text) else float("nan")
         except ValueError:
             value = float("nan")
         if not least <= value <= most:

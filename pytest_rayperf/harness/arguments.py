@@ -35,14 +35,21 @@ def by_name(what: str, pipelines: Mapping[Any, Pipeline]) -> dict[str, Pipeline]
     return named
 
 
-def check_numbers(*, rounds: Any = None, warm_ups: Any = 0, expected_rows: Any = None) -> None:
-    """How many rounds, which are at least one, warm-ups and rows; None, but of warm-ups, is no demand."""
-    demands = {"rounds": (rounds, 1), "expected_rows": (expected_rows, 0)}
-    asked = {name: demand for name, demand in demands.items() if demand[0] is not None}
-    for name, (value, least) in {**asked, "warm_ups": (warm_ups, 0)}.items():
-        # NumPy's are whole numbers, too.
-        if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
-            raise UsageInTestError(f"rayperf: {name}={value!r}: must be a whole number, {least} or more")
+def whole(name: str, value: Any, least: int) -> int:
+    """A whole number, NumPy's too, as Python's."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
+        raise UsageInTestError(f"rayperf: {name}={value!r}: must be a whole number, {least} or more")
+    return int(value)
+
+
+def rounds_or_none(value: Any) -> int | None:
+    """How many rounds; None leaves it to the verdict."""
+    return None if value is None else whole("rounds", value, 1)
+
+
+def rows_or_none(value: Any) -> int | None:
+    """How many rows must come of it; None accepts any number."""
+    return None if value is None else whole("expected_rows", value, 0)
 
 
 def check_switch(name: str, value: object) -> None:
@@ -51,20 +58,23 @@ def check_switch(name: str, value: object) -> None:
         raise UsageInTestError(f"rayperf: {name}={value!r}: must be True or False")
 
 
-def check_floors(floors: Mapping[str, Any]) -> None:
-    """How many times better a fix must be."""
-    for name, floor in floors.items():
+def floors_of(floors: Mapping[str, Any] | None) -> dict[str, float]:
+    """How many times better a fix must be, by metric or counter."""
+    for name, floor in (floors or {}).items():
         if not isinstance(floor, Real) or not 0 < float(floor) < math.inf:
             raise UsageInTestError(
                 f"rayperf.duel: floors={{{name!r}: {floor!r}}}: must be a factor above 0, such as 1.5"
             )
+    return {name: float(floor) for name, floor in (floors or {}).items()}
 
 
 def check_pattern(what: str, match: str) -> None:
     """A regular expression."""
     try:
+        if not isinstance(match, str):
+            raise TypeError(f"it is a {type(match).__name__}")
         re.compile(match)
-    except (re.error, TypeError) as error:
+    except (re.error, TypeError, OverflowError) as error:
         mend = f"; to find it as it stands: re.escape({match!r})" if isinstance(match, str) else ""
         raise UsageInTestError(
             f"rayperf.{what}: match={match!r}: must be a regular expression ({error}){mend}"

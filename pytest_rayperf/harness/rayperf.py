@@ -10,12 +10,14 @@ from pytest_rayperf.against.far import FarSide
 from pytest_rayperf.errors import GateFailure, NotSelftested, UsageInTestError
 from pytest_rayperf.harness.arguments import (
     by_name,
-    check_floors,
-    check_numbers,
     check_pattern,
     check_pipelines,
     check_switch,
     check_type,
+    floors_of,
+    rounds_or_none,
+    rows_or_none,
+    whole,
 )
 from pytest_rayperf.harness.conclusions import Item
 from pytest_rayperf.harness.contest import Contest, SweepLimit
@@ -84,7 +86,8 @@ class RayPerf:
             rounds: how many, within --rayperf-max-rounds; by default as many as the verdict needs.
         """
         self._use_once(pipeline=pipeline)
-        check_numbers(rounds=rounds, warm_ups=warm_ups, expected_rows=expected_rows)
+        rounds, warm_ups = rounds_or_none(rounds), whole("warm_ups", warm_ups, 0)
+        expected_rows = rows_or_none(expected_rows)
         if self._record.options.selftest:
             self._selftest(pipeline, expected_rows)
         policy = _with_rounds(self._record.policy(self._item.limits), rounds)
@@ -157,9 +160,10 @@ class RayPerf:
                 are measured, which have had that one for a warm-up, and they must make it certain.
         """
         self._use_once(antipattern=antipattern, fix=fix)
-        check_numbers(rounds=rounds, warm_ups=warm_ups, expected_rows=expected_rows)
+        rounds, warm_ups = rounds_or_none(rounds), whole("warm_ups", warm_ups, 0)
+        expected_rows = rows_or_none(expected_rows)
         check_switch("timed", timed)
-        check_floors(floors or {})
+        floors = floors_of(floors)
         variant = self._item.variant
         if self._record.options.selftest:
             self._not_selftested("its anti-pattern is there to be slow", variant == "antipattern")
@@ -171,7 +175,7 @@ class RayPerf:
         dueling = Dueling(self._bench, antipattern, fix, policy, self._shared)
         blank = Contest(SIDES, tuple(outputs or ()), tolerance, label_tolerance)
         contest = dueling.measured(blank, after_round, warm_ups)
-        return dueling.judged(contest, metric, floors or {}, expected_rows)
+        return dueling.judged(contest, metric, floors, expected_rows)
 
     def ladder(
         self,
@@ -195,7 +199,8 @@ class RayPerf:
             outputs, label_tolerance, after_round, expected_rows, warm_ups, rounds: as for a duel.
         """
         self._use_once()
-        check_numbers(rounds=rounds, warm_ups=warm_ups, expected_rows=expected_rows)
+        rounds, warm_ups = rounds_or_none(rounds), whole("warm_ups", warm_ups, 0)
+        expected_rows = rows_or_none(expected_rows)
         rungs = by_name("ladder", rungs)
         if len(rungs) < 2:
             raise UsageInTestError("rayperf.ladder needs two rungs or more: the worst pipeline and its mends")
@@ -263,7 +268,7 @@ class RayPerf:
                 setting is left.
         """
         self._use_once()
-        check_numbers(expected_rows=expected_rows)
+        expected_rows = rows_or_none(expected_rows)
         settings = by_name("sweep", settings)
         if len(settings) < 2:
             raise UsageInTestError("rayperf.sweep needs two settings or more")
@@ -354,7 +359,7 @@ class RayPerf:
             expected_rows: any other number of rows fails too.
         """
         expectations = self._expectations(pipeline)
-        check_numbers(expected_rows=expected_rows)
+        expected_rows = rows_or_none(expected_rows)
         expectations.is_silent(pipeline, expected_rows)
 
     def _selftest(

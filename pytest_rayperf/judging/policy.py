@@ -24,11 +24,6 @@ ALPHA_SHARE: Mapping[str, float] = {CPU_PER_ROW.name: 0.60, THROUGHPUT.name: 0.3
 to waiting nearly all."""
 
 
-NEIGHBOURS = 3.0
-"""How many times beyond the threshold CPU time a row must be for rounds to accuse in which something else had
-the machine. Who shares cores, caches and memory takes more CPU time: of the recorded rounds beside processes
-that used half of the CPU 1.05x in the mean, and 1.7x in the worst."""
-
 MOST_ROUNDS = 1000
 """More cannot be asked for: the levels of so many looks take seconds."""
 

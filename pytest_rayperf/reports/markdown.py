@@ -24,6 +24,7 @@ from pytest_rayperf.reports.markdown_parts import (
     table,
 )
 from pytest_rayperf.reports.rows import MISSING, Figure, Row, hardware_of, headline, rows_of, short
+from pytest_rayperf.reports.units import factor
 from pytest_rayperf.results import STATUSES
 
 Report = Mapping[str, Any]
@@ -44,7 +45,7 @@ _LEGEND = (
     "that the run's alpha asks for it is not better than the one, with 95 % not worse than the other. More "
     "rows/s are better, and less of all else. "
     "*sees*: slowdowns above it are ruled out, with 90 %; *finds*: from it on they would be called "
-    "regressed, with 90 %."
+    "regressed by the last look, with 90 %."
 )
 
 
@@ -141,7 +142,7 @@ def _row(report: Report, each: Row) -> str:
         _written(each.throughput),
         _written(each.cpu),
         MISSING if ratio is None else f"{ratio.times()} {ratio.limits()} {name(short(ratio.metric))}",
-        *(MISSING if factor is None else f"{factor:.2f}x" for factor in (each.mde, each.finds)),
+        *(factor(limit) for limit in (each.mde, each.finds)),
         MISSING if duel is None else phrases.better_by(duel, hardware_of(report), name),
     ]
     if report["cost_per_hour_usd"] is not None:

@@ -9,6 +9,7 @@ from pytest_rayperf.metrics import METRICS
 from pytest_rayperf.reports.markdown_parts import bullets, details, figure, name, prose, table
 from pytest_rayperf.reports.phrases import interval, reference
 from pytest_rayperf.reports.rows import MISSING, Row, number
+from pytest_rayperf.reports.units import factor
 
 _MOST = 30
 """So many rows has each table, so many lines each list: Ray's plans and UDFs are far fewer."""
@@ -66,7 +67,7 @@ def _comparisons(benchmark: Mapping[str, Any]) -> str:
                 figure(c["current"], unit),
                 interval(c) or MISSING,
                 f"{c['threshold']:.2f}x",
-                *(MISSING if c[key] is None else f"{c[key]:.2f}x" for key in ("mde", "finds")),
+                *(factor(c[key]) for key in ("mde", "finds")),
             ]
         )
     head = ["metric", "verdict", reference(benchmark), "now", "ratio", "threshold", "sees", "finds"]

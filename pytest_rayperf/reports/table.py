@@ -268,7 +268,7 @@ def _legend(rows: Sequence[Row], lines: Sequence[Line]) -> Iterator[str]:
         ("±" in text, "±: 95 % intervals"),
         (any(row.against and not row.against.exact for row in rows), "a-b: the limits that decide"),
         (f" {_SEES} " in text and any(row.mde for row in rows), f"{_SEES}: more is ruled out"),
-        (any(row.finds for row in rows), "finds: red from there on, 9 times in 10"),
+        (any(row.finds for row in rows), "finds: red from there, by the last look"),
         (" anti " in text, "anti: antipattern"),
     ]
     told = "; ".join(meaning for stands, meaning in meanings if stands)

@@ -69,8 +69,10 @@ def times(found: Mapping[str, Any] | None) -> tuple[str, str]:
 
 
 def factor(value: float | None) -> str:
-    """`1.06x`."""
-    return MISSING if value is None else f"{value:.2f}x"
+    """`1.06x`; `7.7e+99x` where next to nothing is known."""
+    if value is None:
+        return MISSING
+    return f"{value:.2f}x" if value < 1000 else f"{number(value)}x"
 
 
 def percent(share: float | None) -> str:

@@ -268,6 +268,21 @@ def test_a_raising_pipeline_leaves_no_baseline(project):
     assert project.baselines() == []
 
 
+def test_numpys_numbers_may_be_given(project):
+    project.tests("""
+        import numpy as np
+
+        def test_pipe(rayperf):
+            pipelines = {"antipattern": lambda: {"seconds": 9.0}, "fix": lambda: {}}
+            floors = {"throughput": np.float32(1.5)}
+            numbers = {"rounds": np.int64(2), "warm_ups": np.int64(0), "expected_rows": np.int64(64)}
+            rayperf.duel(**pipelines, **numbers, floors=floors)
+    """)
+    result, report = project.report()
+    assert result.ret == 0
+    assert len(report["benchmarks"][0]["rounds"]["throughput"]) == 2
+
+
 def test_a_second_use_is_an_error(project):
     project.tests("""
         def test_pipe(rayperf):

@@ -153,6 +153,26 @@ def test_junit_has_the_figures(project):
         assert found[f"rayperf_verdict_{variant}"] == "no-baseline"
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_the_reports_are_written_does_not_stop_that(project, name):
+    project.tests()
+    project.pytester.makepyfile(
+        signalling=f"""
+        import signal
+
+        def pytest_sessionfinish():
+            signal.raise_signal(signal.{name})
+
+        def pytest_terminal_summary():
+            signal.raise_signal(signal.{name})
+    """
+    )
+    result = project.run_apart("-p", "signalling", "--rayperf", "--rayperf-json=run.json")
+    assert result.ret == 0
+    assert "1 no-baseline" in result.stdout.str()
+    assert len(json.loads(read(project, "run.json"))["benchmarks"]) == 1
+
+
 class TestHistory:
     def test_of_baselines_that_git_does_not_track(self, project):
         project.tests()

@@ -10,12 +10,14 @@ import pytest
 from pytest_rayperf.errors import UsageInTestError
 from pytest_rayperf.harness.arguments import (
     by_name,
-    check_floors,
-    check_numbers,
     check_pattern,
     check_pipelines,
     check_switch,
     check_type,
+    floors_of,
+    rounds_or_none,
+    rows_or_none,
+    whole,
 )
 
 
@@ -51,32 +53,34 @@ class TestNames:
 
 
 class TestNumbers:
-    @pytest.mark.parametrize(
-        "numbers",
-        [
-            {},
-            {"rounds": 1},
-            {"rounds": None},
-            {"warm_ups": 0},
-            {"warm_ups": 3},
-            {"expected_rows": np.int64(64)},
-        ],
-    )
-    def test_that_are_accepted(self, numbers):
-        check_numbers(**numbers)
+    def test_numpys_are_pythons(self):
+        """What is in a report must be JSON's."""
+        found = [whole("rounds", np.int64(3), 1), rounds_or_none(np.int32(2)), rows_or_none(np.uint8(64))]
+        assert found == [3, 2, 64]
+        assert {type(one) for one in found} == {int}
+        assert [type(floor) for floor in floors_of({"a": np.float32(1.5), "b": np.int64(2)}).values()] == [
+            float
+        ] * 2
 
-    @pytest.mark.parametrize(
-        ("name", "value", "least"),
-        [
-            *(("rounds", value, 1) for value in (0, -1, 1.5, "3", True)),
-            *(("warm_ups", value, 0) for value in (-1, 0.5, "1", False, None)),
-            *(("expected_rows", value, 0) for value in (-1, 64.0, "64")),
-        ],
-    )
-    def test_that_are_refused(self, name, value, least):
-        """Fewer than no warm-ups would leave the outputs uncompared."""
-        with refused(f"rayperf: {name}={value!r}: must be a whole number, {least} or more"):
-            check_numbers(**{name: value})
+    def test_none_is_no_demand(self):
+        assert rounds_or_none(None) is rows_or_none(None) is None
+        assert (rounds_or_none(1), rows_or_none(0), whole("warm_ups", 0, 0)) == (1, 0, 0)
+
+    @pytest.mark.parametrize("value", [0, -1, 1.5, "3", True])
+    def test_no_rounds(self, value):
+        with refused(f"rayperf: rounds={value!r}: must be a whole number, 1 or more"):
+            rounds_or_none(value)
+
+    @pytest.mark.parametrize("value", [-1, 64.0, "64"])
+    def test_no_rows(self, value):
+        with refused(f"rayperf: expected_rows={value!r}: must be a whole number, 0 or more"):
+            rows_or_none(value)
+
+    @pytest.mark.parametrize("value", [-1, 0.5, "1", False, None])
+    def test_no_warm_ups(self, value):
+        """Fewer than none would leave the outputs uncompared."""
+        with refused(f"rayperf: warm_ups={value!r}: must be a whole number, 0 or more"):
+            whole("warm_ups", value, 0)
 
 
 @pytest.mark.parametrize("value", ["no", 0, 1, None])
@@ -89,9 +93,10 @@ def test_a_switch_is_true_or_false(value):
 
 @pytest.mark.parametrize("floor", [float("nan"), float("inf"), -1, 0, "2", None])
 def test_a_floor_is_a_factor(floor):
-    check_floors({"throughput": 1.5, "model_loads": np.int64(2)})
+    assert floors_of({"throughput": 1.5, "model_loads": 2}) == {"throughput": 1.5, "model_loads": 2.0}
+    assert floors_of(None) == {}
     with refused("must be a factor above 0, such as 1.5"):
-        check_floors({"throughput": floor})
+        floors_of({"throughput": floor})
 
 
 class TestPatterns:
@@ -101,9 +106,10 @@ class TestPatterns:
             check_pattern("raises", "drv (")
         assert str(told.value).endswith("; to find it as it stands: re.escape('drv (')")
 
-    def test_no_text(self):
-        with refused("rayperf.warns: match=None: must be a regular expression"):
-            check_pattern("warns", None)
+    @pytest.mark.parametrize("match", [None, b"x", "a{99999999999}"])
+    def test_what_none_can_be(self, match):
+        with refused(f"rayperf.warns: match={match!r}: must be a regular expression"):
+            check_pattern("warns", match)
 
 
 @pytest.mark.parametrize("value", ["ValueError", None, ValueError("x"), KeyboardInterrupt, int])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import threading
 
@@ -10,6 +11,7 @@ import pytest
 
 from pytest_rayperf.interrupts import (
     PATIENCE_S,
+    UNWINDING_S,
     Interrupts,
     collect_garbage,
     keeping_handlers,
@@ -44,27 +46,41 @@ class TestInterrupts:
         made.restore()
 
     @pytest.mark.parametrize("number", ENDS, ids=lambda number: number.name)
-    def test_the_first_interrupts_and_those_after_it_wait_for_the_clearing_up(self, interrupts, now, number):
+    def test_one_interrupts_and_those_that_follow_at_once_let_it_unwind(self, interrupts, now, number):
         with pytest.raises(KeyboardInterrupt, match=number.name):
             signal.raise_signal(number)
+        now[0] += UNWINDING_S - 0.1
         for other in ENDS:
             signal.raise_signal(other)
-        now[0] += PATIENCE_S - 0.1
-        signal.raise_signal(number)
 
-    def test_what_does_not_come_to_its_end_can_be_ended(self, interrupts, now):
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        now[0] += PATIENCE_S
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-
-    def test_a_run_that_goes_on_is_interrupted_again(self, interrupts):
+    def test_what_somebody_has_caught_is_said_again(self, interrupts, now):
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(signal.SIGINT)
-            interrupts.go_on()
+            now[0] += UNWINDING_S
+
+    @pytest.mark.parametrize("number", ENDS, ids=lambda number: number.name)
+    def test_the_clearing_up_is_not_interrupted_unless_it_does_not_end(self, interrupts, now, number):
+        interrupts.close()
+        signal.raise_signal(number)
+        now[0] += PATIENCE_S - 0.1
+        signal.raise_signal(number)
+        interrupts.close()  # of the session, after that of the interruption
+        now[0] += PATIENCE_S - 0.1
+        signal.raise_signal(number)
+        now[0] += 0.1
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+
+    # 3.12 warns of threads, which xdist has.
+    @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+    def test_a_forked_child_ends_as_if_there_were_nothing(self, interrupts):
+        interrupts.close()
+        child = os.fork()
+        if not child:
+            signal.raise_signal(signal.SIGTERM)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
 
     def test_afterwards_all_is_as_it_was(self, handlers):
         before = handlers()
@@ -94,12 +110,43 @@ class TestInterrupts:
         assert handlers() == before
 
 
-def test_undisturbed_hears_none_of_them(handlers):
-    before = handlers()
-    with undisturbed():
-        for number in ENDS:
-            signal.raise_signal(number)
-    assert handlers() == before
+class TestUndisturbed:
+    def test_what_is_heard_comes_afterwards(self, handlers):
+        before, reached = handlers(), []
+        with pytest.raises(KeyboardInterrupt):
+            self.interrupted(reached)
+        assert reached == ["end"]
+        assert handlers() == before
+
+    def test_within_another_it_comes_after_that(self):
+        reached = []
+        with pytest.raises(KeyboardInterrupt):
+            self.nested(reached)
+        assert reached == ["end", "outer end"]
+
+    def test_what_is_ignored_takes_nothing_with_it(self):
+        """`nohup`: of SIGHUP and Ctrl-C the latter comes all the same."""
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with pytest.raises(KeyboardInterrupt):
+            self.interrupted([], signal.SIGHUP, signal.SIGINT)
+
+    def test_nothing_comes_of_nothing(self, handlers):
+        before = handlers()
+        with undisturbed():
+            assert handlers() != before
+        assert handlers() == before
+
+    @staticmethod
+    def interrupted(reached, *numbers):
+        with undisturbed():
+            for number in numbers or [signal.SIGINT]:
+                signal.raise_signal(number)
+            reached.append("end")
+
+    def nested(self, reached):
+        with undisturbed():
+            self.interrupted(reached)
+            reached.append("outer end")
 
 
 class TestKeepingHandlers:
@@ -124,9 +171,16 @@ class TestKeepingHandlers:
 
     def test_and_interrupts_where_it_was_heard(self, own):
         def leave(number, frame):
-            raise SystemExit(15)
+            raise SystemExit(number)
 
         with pytest.raises(KeyboardInterrupt):
+            self.put_in(leave)
+
+    def test_another_exit_is_one(self, own):
+        def leave(number, frame):
+            raise SystemExit("no cluster")
+
+        with pytest.raises(SystemExit, match="no cluster"):
             self.put_in(leave)
 
     def test_where_the_system_s_was_there_the_block_s_stays(self, handlers):

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from dataclasses import replace
 from functools import partial
 
@@ -530,7 +529,11 @@ class TestUnseen:
 
     def test_what_is_no_slower_is_unchanged(self):
         """Who shares the machine is no faster for it."""
-        assert self.judge(self.rounds(0, 3, (40, 0.02))).status == "unchanged"
+        unchanged = self.judge(self.rounds(0, 3, (40, 0.02)))
+        assert unchanged.status == "unchanged"
+        # No slowdown of any size would have been called regressed.
+        assert [unchanged.finds, *(c.finds for c in unchanged.comparisons)] == [None] * 3
+        assert self.judge(self.rounds(3, 2, (40, 0.02))).finds > POLICY.max_slowdown
         assert self.judge(self.rounds(0, 3, (90, 0.009))).status == "improved"
 
     def test_what_has_no_noise_accuses(self):
@@ -559,45 +562,6 @@ class TestDisturbed:
             f"inconclusive: 1 of 2 rounds were disturbed, though measured again: {self.REASON}; "
             "what would help: a machine that does nothing else"
         )
-
-    @pytest.mark.parametrize("marks", [{"disturbed": REASON}, {"unseen": "rounds are too short"}])
-    def test_far_more_cpu_time_than_neighbours_cost_is_no_doubt(self, marks):
-        reference = make_reference(*[make_rounds(n=6)] * 3)
-        far, near = ([make_round(4, cpu, **marks)] * 6 for cpu in (0.3, 0.06))
-        verdict = judge(far, SUBJECT, reference, POLICY)
-        assert (verdict.status, verdict.metric) == ("regressed", "cpu_seconds_per_row")
-        assert (verdict.ratio, verdict.threshold) == (pytest.approx(15), POLICY.max_slowdown)
-        assert verdict.ci[0] > 3 * POLICY.max_slowdown
-        assert [c.threshold for c in verdict.comparisons] == [POLICY.max_slowdown]
-        assert f"threshold {POLICY.max_slowdown:.2f}" in verdict.reason
-        (doubt,) = marks.values()
-        assert re.search(
-            rf"; over 3x the threshold, more than this explains: .*{doubt}.*; baseline {FILE}", verdict.reason
-        )
-        assert verdict.reason.endswith(ACCEPT)
-        assert verdict.attribution is not None
-        assert judge(near, SUBJECT, reference, POLICY).status == "inconclusive"
-
-    def test_but_waiting_is(self):
-        """Whom others keep from the CPU waits however long."""
-        rounds = [make_round(1, 0.02, disturbed=self.REASON)] * 6
-        verdict = judge(rounds, SUBJECT, make_reference(*[make_rounds(n=6)] * 3), POLICY)
-        assert verdict.status == "inconclusive"
-
-    def test_nor_is_it_asked_of_another_machine(self):
-        slow = replace(PROBE, before_s=3 * PROBE.before_s, after_s=3 * PROBE.after_s)
-        rounds = [make_round(4, 0.9, disturbed=self.REASON)] * 6
-        verdict = judge_with_probe(
-            rounds, SUBJECT, make_reference(*[make_rounds(n=6)] * 3), POLICY, probe=slow
-        )
-        assert verdict.status == "inconclusive"
-
-    def test_a_target_goes_before_it(self):
-        policy = dataclasses.replace(POLICY, max_error_rate=0.0)
-        failed = [Call("Classifier", 0.1, failed=True)]
-        rounds = [make_round(4, 0.3, disturbed=self.REASON, calls=failed)] * 6
-        verdict = judge(rounds, SUBJECT, make_reference(*[make_rounds(n=6)] * 3), policy)
-        assert verdict.metric == "error_rate"
 
     def test_measuring_on_is_pointless(self):
         assert settled(self.rounds(), SUBJECT, make_reference(), POLICY)
