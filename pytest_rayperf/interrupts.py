@@ -25,6 +25,10 @@ _ENDS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") 
 """Ctrl-C; `timeout`, and a CI job that is cancelled; a terminal that was closed."""
 
 
+_RAYS_EXITS = (1, int(signal.SIGTERM))
+"""What Ray's own handlers of SIGTERM exit with: its node's, and after that its driver's."""
+
+
 class Interrupts:
     """While it is installed, SIGTERM and SIGHUP end a run as Ctrl-C does, and all three end it whole.
 
@@ -104,7 +108,7 @@ def keeping_handlers() -> Iterator[None]:
     try:
         yield
     except SystemExit as error:
-        if error.code != signal.SIGTERM or not callable(before[signal.SIGTERM]):
+        if error.code not in _RAYS_EXITS or not callable(before[signal.SIGTERM]):
             raise
         raise KeyboardInterrupt("SIGTERM") from error
     finally:

@@ -169,9 +169,10 @@ class TestKeepingHandlers:
             signal.signal(signal.SIGTERM, lambda number, frame: None)
         assert handlers()[1] is own
 
-    def test_and_interrupts_where_it_was_heard(self, own):
+    @pytest.mark.parametrize("status", [1, 15])
+    def test_and_interrupts_where_it_was_heard(self, own, status):
         def leave(number, frame):
-            raise SystemExit(number)
+            raise SystemExit(status)
 
         with pytest.raises(KeyboardInterrupt):
             self.put_in(leave)
