@@ -10,10 +10,10 @@ import pytest
 
 from pytest_rayperf.against.wire import PROTOCOL, Channel, Message, SideLost, execution_to_json
 from pytest_rayperf.errors import RayperfError, ServedElsewhere
-from pytest_rayperf.harness.arguments import by_name
 from pytest_rayperf.interrupts import collect_garbage
 from pytest_rayperf.measurement import AfterRound, Executor, Pipeline, release, with_figures
 from pytest_rayperf.udfs.instrumenting import instrument
+from pytest_rayperf.usage import by_name
 from pytest_rayperf.work.counts import WorkUncountable, work_to_json
 from pytest_rayperf.wrong import gist
 

@@ -8,17 +8,6 @@ from typing import Any, NoReturn
 
 from pytest_rayperf.against.far import FarSide
 from pytest_rayperf.errors import GateFailure, NotSelftested, UsageInTestError
-from pytest_rayperf.harness.arguments import (
-    by_name,
-    check_pattern,
-    check_pipelines,
-    check_switch,
-    check_type,
-    floors_of,
-    rounds_or_none,
-    rows_or_none,
-    whole,
-)
 from pytest_rayperf.harness.conclusions import Item
 from pytest_rayperf.harness.contest import Contest, SweepLimit
 from pytest_rayperf.harness.dueling import SIDES, Dueling, reported, untimed
@@ -32,6 +21,17 @@ from pytest_rayperf.measurement import AfterRound, Executor, Inspection, Pipelin
 from pytest_rayperf.outputs import RELATIVE
 from pytest_rayperf.results import DuelResult, Ladder, Result, Round, Sweep, Verdict
 from pytest_rayperf.udfs.instrumenting import Udf, instrument
+from pytest_rayperf.usage import (
+    by_name,
+    check_pattern,
+    check_pipelines,
+    check_switch,
+    check_type,
+    floors_of,
+    rounds_or_none,
+    rows_or_none,
+    whole,
+)
 from pytest_rayperf.wrong import outputs_wrong, unexpected_rows, unmeasured
 
 __tracebackhide__ = True  # who reads the traceback of a pipeline looks for its own lines

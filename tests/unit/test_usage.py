@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pytest_rayperf.errors import UsageInTestError
-from pytest_rayperf.harness.arguments import (
+from pytest_rayperf.usage import (
     by_name,
     check_pattern,
     check_pipelines,
