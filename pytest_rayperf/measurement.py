@@ -165,6 +165,8 @@ class Samples:
     outputs: dict[str, Outputs] = field(default_factory=dict)
     repeated: dict[str, list[str]] = field(default_factory=dict)
     """By variant, why rounds of it were measured again."""
+    time_is_up: bool = False
+    """Whether it ended for want of time."""
 
     @property
     def pairs(self) -> int:
@@ -321,8 +323,10 @@ def measure(
         finished = all(len(r) == samples.pairs for r in samples.rounds.values())
         if finished and samples.pairs == 1 and not schedule.warm_ups and refused():
             return
-        if finished and _enough(samples, schedule, clock() - start, budget, settled):
-            return
+        if finished:
+            samples.time_is_up = clock() - start >= budget
+            if _enough(samples, schedule, settled):
+                return
         number = len(samples.rounds[name]) + 1
         execution = measured(name, number, is_first=number == 1 and not schedule.warm_ups)
         if execution is not None:
@@ -353,13 +357,11 @@ def release(error: BaseException) -> None:
 def _enough(
     samples: Samples,
     schedule: Schedule,
-    elapsed: float,
-    budget: float,
     settled: Callable[[Samples], bool],
 ) -> bool:
     done = samples.pairs
     if done < schedule.looks[0]:
         return False
-    if done >= schedule.looks[-1] or elapsed >= budget:
+    if done >= schedule.looks[-1] or samples.time_is_up:
         return True
     return done in schedule.looks and settled(samples)

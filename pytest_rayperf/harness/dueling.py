@@ -148,9 +148,8 @@ class Dueling:
             side, work = self._bench.counted(side, self._beside, rounds, pipeline)
         profile = self._bench.profiled(side, pipeline) if is_reported else None
         repeated = contest.samples.repeated.get(variant, [])
-        return self._bench.conclusions.judge(
-            side, rounds, self._policy, wrong, signal, repeated, work, profile
-        )
+        policy = replace(self._policy, over=contest.samples.time_is_up)
+        return self._bench.conclusions.judge(side, rounds, policy, wrong, signal, repeated, work, profile)
 
 
 def reported(variant: Variant | None) -> tuple[Variant, ...]:

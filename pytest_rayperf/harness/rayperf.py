@@ -111,6 +111,7 @@ class RayPerf:
         wrong = unexpected_rows(measured, expected_rows)
         side, work = self._bench.counted(beside.side(side), beside, measured, pipeline)
         profile = self._bench.profiled(side, pipeline)
+        policy = replace(policy, over=contest.samples.time_is_up)
         benchmark = conclusions.judge(
             side, measured, policy, wrong, repeated=repeated, work=work, profile=profile
         )
@@ -240,6 +241,7 @@ class RayPerf:
         if wrong is None:
             self._record.ladders.append(ladder)
         repeated = contest.samples.repeated.get(last, [])
+        policy = replace(policy, over=contest.samples.time_is_up)
         benchmark = conclusions.judge(side, measured[last], policy, wrong, repeated=repeated)
         conclusions.add(benchmark)
         conclusions.enforce([benchmark])

@@ -14,7 +14,8 @@ interval has two limits with a chance of error each, over all looks at the data:
 Two figures say how small a change could have been seen. `mde` is the limit that is missed with 10 %, over all
 looks too: below `high`, so that where it is above T nothing is called unchanged, and near to it, so that what
 is inconclusive is not said to have seen much less than T. `finds` is how slow the pipeline would have to be,
-with this noise, for `low` to be above T by the last look with 90 % power: always beyond T.
+with this noise, for `low` to be above T by the last look (or by now, if time is up) with 90 % power: always
+beyond T.
 
 What each look may spend of these chances is in `sequential.py`: more at later looks. What is said after few
 rounds rests on what is believed of the noise, and the last look shall say nearly what it would say alone.
@@ -62,7 +63,7 @@ def compare_sessions(series: Series, policy: Policy) -> Comparison:
     Raises:
         ValueError: no figures on a side, or one that is not a finite number above 0.
     """
-    return _compare(series, _by_sessions(series), _by_sessions(series, _last(series, policy)), policy)
+    return _compare(series, _by_sessions(series), _by_sessions(series, _end(series, policy)), policy)
 
 
 def compare_pairs(series: Series, policy: Policy) -> Comparison:
@@ -72,7 +73,7 @@ def compare_pairs(series: Series, policy: Policy) -> Comparison:
         ValueError: unequal counts, no pairs, or a figure that is not a finite number above 0.
     """
     found = _by_pairs(series)
-    return _compare(series, found, _going_on(series, found, policy), policy)
+    return _compare(series, found, _going_on(series, found, _end(series, policy)), policy)
 
 
 def chances_of_sessions(series: Series, policy: Policy) -> Chances:
@@ -83,7 +84,7 @@ def chances_of_sessions(series: Series, policy: Policy) -> Chances:
 def chances_of_pairs(series: Series, policy: Policy) -> Chances:
     """How likely `compare_pairs` is to decide with the rounds that are left."""
     found = _by_pairs(series)
-    return _chances(series, found, _going_on(series, found, policy), policy)
+    return _chances(series, found, _going_on(series, found, _last(series, policy)), policy)
 
 
 @dataclass(frozen=True)
@@ -154,14 +155,19 @@ def _last(series: Series, policy: Policy) -> int:
     return max(policy.looks[-1], len(series.current))
 
 
-def _going_on(series: Series, found: _Found, policy: Policy) -> _Found:
-    """What is found of pairs, as it would be at the last look if they went on alike."""
-    now, last = len(series.current), _last(series, policy)
+def _end(series: Series, policy: Policy) -> int:
+    """How many there will be at the most."""
+    return len(series.current) if policy.over else _last(series, policy)
+
+
+def _going_on(series: Series, found: _Found, later: int) -> _Found:
+    """What is found of pairs, as it would be after so many if they went on alike."""
+    now = len(series.current)
     return replace(
         found,
-        own=after_pairs(found.own, now, last),
-        whole=after_pairs(found.whole, now, last),
-        work=None if found.work is None else after_pairs(found.work, now, last),
+        own=after_pairs(found.own, now, later),
+        whole=after_pairs(found.whole, now, later),
+        work=None if found.work is None else after_pairs(found.work, now, later),
     )
 
 
@@ -186,7 +192,7 @@ def _likely(reach: float, now: LogEstimate, then: LogEstimate, *, certain: bool)
     return float(special.ndtr(reach / spread)) if spread else float(certain)
 
 
-def _compare(series: Series, found: _Found, last: _Found, policy: Policy) -> Comparison:
+def _compare(series: Series, found: _Found, end: _Found, policy: Policy) -> Comparison:
     limit, rounds = policy.max_slowdown, len(series.current)
     slowdown = _limits(series, found, rounds, policy)
     # Not more than beta, either: what is shown shall be beyond the threshold.
@@ -208,7 +214,7 @@ def _compare(series: Series, found: _Found, last: _Found, policy: Policy) -> Com
         slowdown=slowdown,
         threshold=limit,
         mde=found.whole.detectable(1 - missed),
-        finds=_finds(series, last, policy),
+        finds=_finds(series, end, policy),
         at_equal_work=series.work is not None,
     )
 
@@ -222,16 +228,16 @@ def _shown(series: Series, slowdown: Interval) -> tuple[float, float]:
     return speed, speed * slowdown.ratio
 
 
-def _finds(series: Series, last: _Found, policy: Policy) -> float:
+def _finds(series: Series, end: _Found, policy: Policy) -> float:
     """The slowdown of which, with this noise, 90 % of runs would find the lower limit above the threshold.
 
     Of waiting CPU time that seems to have been saved is taken off, so that its error is in what is found.
     """
-    alpha = _alpha(series, last.own, _last(series, policy), policy)
-    error = last.own.standard_error
-    if last.work is not None:
-        error = math.hypot(error, last.work.standard_error)
-    return last.own.needed(policy.max_slowdown, alpha, POWER, error)
+    alpha = _alpha(series, end.own, _end(series, policy), policy)
+    error = end.own.standard_error
+    if end.work is not None:
+        error = math.hypot(error, end.work.standard_error)
+    return end.own.needed(policy.max_slowdown, alpha, POWER, error)
 
 
 def _limits(series: Series, found: _Found, rounds: int, policy: Policy) -> Interval:

@@ -398,3 +398,23 @@ def test_sessions_that_a_merge_left_twice(project):
     text = project.baseline().read_text()
     project.baseline().write_text(text.replace('"schema_version"', '"sessions": [], "schema_version"', 1))
     assert "is not whole JSON ('sessions' stands in it twice)" in project.refused()
+
+
+@pytest.mark.parametrize(
+    "measured",
+    [
+        "rayperf(lambda: {})",
+        'rayperf.duel(antipattern=lambda: {"seconds": 9.0}, fix=lambda: {})',
+        'rayperf.ladder({"bad": lambda: {"seconds": 9.0}, "good": lambda: {}})',
+    ],
+)
+def test_what_would_be_found_is_by_the_rounds_that_there_was_time_for(project, measured):
+    project.tests(f"""
+        def test_pipe(rayperf):
+            {measured}
+    """)
+    project.record(2)
+    _, hurried = project.report("--rayperf-max-time=0.0001")
+    _, whole = project.report()
+    for short, long in zip(hurried["benchmarks"], whole["benchmarks"], strict=True):
+        assert short["verdict"]["finds"] > long["verdict"]["finds"] > 1.1

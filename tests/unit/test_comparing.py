@@ -205,6 +205,23 @@ class TestFinds:
             )
             assert found.finds == pytest.approx(POLICY.max_slowdown * math.exp(reach))
 
+    @pytest.mark.parametrize("metric", [CPU_PER_ROW, THROUGHPUT], ids=lambda m: m.name)
+    def test_where_time_is_up_it_is_by_the_rounds_there_are(self, metric):
+        then, now = scattered(2.0, n=6), scattered(2.1, n=6)[::-1]
+        over, noise = replace(POLICY, over=True), NOISE[metric.name]
+        for estimate, compare in (
+            (paired_ratio(now, then, noise), lambda policy: beside(metric, then, now, policy)),
+            (
+                session_ratio([then] * 3, now, noise),
+                lambda policy: against_sessions(metric, [then] * 3, now, policy),
+            ),
+        ):
+            alpha = nominal_level(POLICY.alpha_for(metric.name), POLICY.looks, 6, estimate.fixed_share)
+            needed = estimate.needed(POLICY.max_slowdown, alpha, POWER, estimate.standard_error)
+            assert compare(over).finds == pytest.approx(needed)
+            assert compare(over).finds > compare(POLICY).finds
+            assert replace(compare(over), finds=None) == replace(compare(POLICY), finds=None)
+
     @pytest.mark.parametrize("compare", [by_sessions, by_pairs])
     def test_what_was_measured_has_no_part_in_it(self, compare):
         assert compare(0.5).finds == pytest.approx(compare(1.0).finds) == pytest.approx(compare(3.0).finds)

@@ -186,6 +186,12 @@ class TestStopping:
         bench = Bench(10.0, names).run(looks=(3, 100), max_seconds=75, warm_ups=1)
         # A warm-up and seven rounds are 80 s a variant; six and the warm-up are 70.
         assert set(bench.counts.values()) == {7}
+        assert bench.samples.time_is_up
+
+    def test_what_was_decided_in_time_had_time_left(self):
+        bench = Bench(10.0).run(looks=(3, 100), max_seconds=75, settled=lambda s: True)
+        assert set(bench.counts.values()) == {3}
+        assert not bench.samples.time_is_up
 
     def test_not_before_the_first_look(self):
         bench = Bench(1000.0).run(looks=(3, 20), max_seconds=1)
