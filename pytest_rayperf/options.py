@@ -205,6 +205,11 @@ def _check_together(config: pytest.Config, options: Options, read: _Values) -> N
                 f"{read.where('selftest')}: cannot go with {read.where(other)}: a self-test compares "
                 "nothing with a baseline; drop one of them"
             )
+    if options.selftest and options.profile_udf is not None:
+        raise ConfigurationError(
+            f"{read.where('selftest')}: cannot go with {read.where('profile-udf')}: a self-test profiles "
+            "nothing; drop one of them"
+        )
     for other in ("update-baselines", "selftest", "profile-udf"):
         if options.has_far_side and _switch(config, other):
             far = "against" if options.against is not None else PACKAGES

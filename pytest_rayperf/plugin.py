@@ -208,6 +208,7 @@ class _ActivePlugin:
         self._collected: set[str] | None = None
         self._interim: Interim | None = None
         self._interrupts = Interrupts()
+        self._deselected = False
 
     def pytest_sessionstart(self) -> None:
         """From here on there may be something to clear up."""
@@ -320,11 +321,15 @@ class _ActivePlugin:
         root = self._resources.root
         return self._resources.record().gone(self._collected, lambda file: (root / file).is_file())
 
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        """By whomever: then this is not the whole suite. The other tests are none of it."""
+        self._deselected = self._deselected or any(map(is_performance_test, items))
+
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Remember a whole-suite run's tests: only then can a baseline be told to be left over."""
         option = session.config.option
-        whole = not (option.keyword or option.markexpr or getattr(option, "lf", False))
+        whole = not (self._deselected or option.keyword or option.markexpr or getattr(option, "lf", False))
         if (
             whole
             and self._resources.options.reads_baselines

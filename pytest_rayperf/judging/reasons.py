@@ -53,7 +53,7 @@ def explain(surest: Comparison, comparisons: Sequence[Comparison], sessions: int
         parts.append(STALE)
     for other in comparisons:
         if other is not surest and other.status == "inconclusive":
-            parts.append(f"of {other.metric.name} only those above {other.mde:.2f}x")
+            parts.append(f"of {other.metric.name} those above {other.mde:.2f}x")
     if surest.status == "inconclusive":
         help_ = "more rounds, or a quieter machine"
         if sessions is not None and sessions < ENOUGH_SESSIONS:

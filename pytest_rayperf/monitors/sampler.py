@@ -47,6 +47,7 @@ class Sampler:
         self._wait = wait if wait is not None else self._stop.wait
         self._cpu_clock = cpu_clock
         self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
         self.samples = 0
         """Calls of `sample` that succeeded since the last start."""
         self.cpu_seconds = 0.0
@@ -61,16 +62,22 @@ class Sampler:
 
     def start(self) -> None:
         """Take the first sample and start the clock. Raises RuntimeError if it runs already."""
-        if self._thread is not None:
-            raise RuntimeError("the sampler runs already; stop it before starting it again")
+        # Daemon: a block that is never left must not keep the interpreter from ending.
+        thread = threading.Thread(target=self._loop, name="rayperf-sampler", daemon=True)
+        with self._starting:  # two threads may share a monitor
+            if self._thread is not None:
+                raise RuntimeError("the sampler runs already; stop it before starting it again")
+            self._thread = thread
         self.samples = 0
         self.cpu_seconds = 0.0
         self.problem = None
         self._stop.clear()
-        self._once()
-        # Daemon: a block that is never left must not keep the interpreter from ending.
-        self._thread = threading.Thread(target=self._loop, name="rayperf-sampler", daemon=True)
-        self._thread.start()
+        try:
+            self._once()
+            thread.start()
+        except BaseException:
+            self._thread = None
+            raise
 
     def stop(self) -> None:
         """End the thread, wait for it, and take the last sample. Does nothing if it does not run."""

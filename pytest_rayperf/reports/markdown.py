@@ -24,6 +24,7 @@ from pytest_rayperf.reports.markdown_parts import (
     table,
 )
 from pytest_rayperf.reports.rows import MISSING, Figure, Row, hardware_of, headline, rows_of, short
+from pytest_rayperf.reports.selftest_table import selftest_table
 from pytest_rayperf.reports.units import factor
 from pytest_rayperf.results import STATUSES
 
@@ -171,6 +172,15 @@ def _middle(report: Report) -> list[str]:
     parts = []
     if report["warnings"]:
         parts += ["### Warnings", short_bullets(_SECTION, map(prose, report["warnings"]))]
+    for index, one in enumerate(report["selftest"]):
+        found = selftest_table(one)
+        columns = [column.head for column in found.columns]
+        cells = ([name(cell) for cell in found_row] for found_row in found.rows)
+        parts += [
+            *(["### Self-test of the gate"] if not index else []),
+            f"{name(one['name'])}: {prose('; '.join(one['reason'].splitlines()))}",
+            short_table(_SECTION, columns, cells),
+        ]
     if facts := phrases.final_facts(report, name):
         parts += ["### From old to new", short_table(_SECTION, ["what", "measured"], facts.items())]
     if ladders := list(_ladder_rows(report)):

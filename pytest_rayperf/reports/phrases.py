@@ -17,6 +17,7 @@ from pytest_rayperf.reports.rows import (
     duel_note,
     figure_of,
     ratio_of,
+    selftests_of,
     short,
     unit_of,
 )
@@ -37,7 +38,11 @@ _MOST_VERSIONS = 3
 def counts(report: Report, name: Name) -> str:
     """`1 regressed, 2 unchanged`."""
     found = list(counts_of(report).items())[: len(STATUSES)]
-    return ", ".join(f"{count} {name(status)}" for status, count in found) or "nothing measured"
+    return (
+        ", ".join(f"{count} {name(status)}" for status, count in found)
+        or selftests_of(report)
+        or "nothing measured"
+    )
 
 
 def subject(report: Report, name: Name) -> str:

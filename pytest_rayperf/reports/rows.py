@@ -6,6 +6,7 @@ those of the report; how long they are written is decided here too.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -141,12 +142,22 @@ def counts_of(report: Mapping[str, Any]) -> dict[str, int]:
     return {status: count for status, count in report["summary"].items() if count}
 
 
+def selftests_of(report: Mapping[str, Any]) -> str:
+    """`1 self-test not fit, 2 self-tests fit`; empty where the gate was not tested."""
+    counts = Counter(one["status"] for one in report.get("selftest") or ())
+    return ", ".join(
+        f"{count} self-test{'s' * (count > 1)} {status}"
+        for status in ("not fit", "inconclusive", "fit")
+        if (count := counts[status])
+    )
+
+
 def headline(report: Mapping[str, Any]) -> str:
     """`1 of 22 slower; 2 inconclusive`: the most important first."""
     counts = counts_of(report)
     total = len(report["benchmarks"])
     if not total:
-        return "nothing measured"
+        return selftests_of(report) or "nothing measured"
     said = {"regressed": "slower", "improved": "faster"}
     worse = [f"{n} {said.get(s, s)}" for s, n in counts.items() if s not in ("unchanged", "improved")]
     better = [f"{counts['improved']} faster"] if "improved" in counts else []

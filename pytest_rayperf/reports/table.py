@@ -49,7 +49,7 @@ _GAP = 2  # columns between two of tabulate's
 _INDENT = "  "
 _SAID = (
     re.compile(r"^slowdowns above [\d.]+x are ruled out$"),
-    re.compile(r" only those above [\d.]+x$"),
+    re.compile(r" those above [\d.]+x$"),
     re.compile(r"^\w+ [\d.]+x \["),
 )
 """Parts of a reason that can be missed below a row of the table, first those that are missed least."""

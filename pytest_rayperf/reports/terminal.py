@@ -26,9 +26,10 @@ def lines_of(report: Report, accepted: Sequence[str] = ()) -> list[Line]:
         report: on it.
         accepted: the baseline files that it wrote.
     """
-    lines = table_lines(report)
+    lines = table_lines(report) if report["benchmarks"] or not report["selftest"] else []
     price = report["cost_per_hour_usd"] or 0.0
     parts = {
+        "self-test": _selftests(report),
         "duels": _duels(report),
         "ladder": _ladders(report),
         "sweeps": _sweeps(report),
@@ -60,6 +61,14 @@ def _without_most(lines: list[Line]) -> list[Line]:
 
 def _lines(text: str, style: Style = "") -> Iterator[Line]:
     return (Line(line, style) for line in wrapped(text, _INDENT, _INDENT * 2))
+
+
+def _selftests(report: Report) -> Iterator[Line]:
+    """Of each tested pipeline whether the gate is fit for it, and why not."""
+    for one in report["selftest"]:
+        style: Style = "" if one["status"] == "fit" else "bad" if one["status"] == "not fit" else "doubtful"
+        reason = "; ".join(one["reason"].splitlines())
+        yield from _lines(f"{_name(one['name'])}: {safe.visible(reason)}", style)
 
 
 def _duels(report: Report) -> Iterator[Line]:

@@ -276,7 +276,12 @@ def test_a_baseline_without_its_test_is_said_after_a_whole_run(project, find_lin
     result = project.measure()
     assert result.ret == 0
     assert "it.old.json; delete it, or restore the test" in find_line(result.stdout.str(), GONE)
-    for part in (("-k", "pipe"), ("test_it.py::test_pipe",), ("-m", "not slow")):
+    for part in (
+        ("-k", "pipe"),
+        ("test_it.py::test_pipe",),
+        ("-m", "not slow"),
+        ("--deselect", "test_other.py::test_pipe"),
+    ):
         assert GONE not in project.measure(*part).stdout.str()
     assert GONE not in project.measure("test_other.py").stdout.str()
 

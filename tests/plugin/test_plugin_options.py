@@ -107,6 +107,11 @@ def test_empty_value(project, name):
             "--rayperf-selftest: cannot go with --rayperf-update-baselines: a self-test compares nothing "
             "with a baseline; drop one of them",
         ),
+        (
+            ["--rayperf-selftest", "--rayperf-profile-udf"],
+            "--rayperf-selftest: cannot go with --rayperf-profile-udf: a self-test profiles nothing; drop "
+            "one of them",
+        ),
         (["--rayperf-strict"], "--rayperf-strict: goes with --rayperf-gate; add that"),
         (
             ["--rayperf-gate", "--rayperf-update-baselines"],

@@ -6,6 +6,7 @@ import pytest
 
 from pytest_rayperf import selftest
 from pytest_rayperf.harness import selftesting
+from pytest_rayperf.reports import markdown, terminal
 
 
 @pytest.fixture
@@ -41,6 +42,14 @@ def test_a_quiet_machine_is_fit(project, tested, find_line):
     (one,) = report["selftest"]
     assert report["benchmarks"] == []
     assert one["status"] == "fit"
+    shown = markdown.render(report)
+    assert shown.startswith("## rayperf: 1 self-test fit\n\n1 self-test fit; profile quick")
+    assert "### Self-test of the gate\n\npipe: fit for a threshold of 1.4\n\n| Put in | Metric |" in shown
+    assert "\n| same | " in shown
+    told = [line.text for line in terminal.lines_of(report)]
+    assert not any("rows/s" in line for line in told)  # there is no table
+    assert told[told.index("self-test:") + 1] == "  pipe: fit for a threshold of 1.4"
+    assert told[-2].startswith("1 self-test fit; profile quick")
     same, cpu, waiting, load = one["conditions"]
     assert same["regressed"]["share"] == 0
     assert same["plays"] == 400

@@ -172,6 +172,27 @@ class TestSampler:
         sampler.stop()
         assert sampler.samples == 2
 
+    def test_of_two_threads_that_start_it_at_once_one_does(self):
+        entered, go_on, refused = threading.Event(), threading.Event(), []
+
+        def slow():
+            entered.set()
+            go_on.wait(10)
+
+        sampler = Sampler(slow, wait=Ticks(0))
+        first = threading.Thread(target=sampler.start)
+        first.start()
+        entered.wait(10)
+        try:
+            sampler.start()
+        except RuntimeError as error:
+            refused.append(str(error))
+        finally:
+            go_on.set()
+            first.join()
+            sampler.stop()
+        assert refused == ["the sampler runs already; stop it before starting it again"]
+
     @pytest.mark.parametrize("interval", [0, -1, float("nan")])
     def test_an_interval_that_is_no_time_is_refused(self, interval):
         with pytest.raises(ValueError, match="interval_s must be above 0"):

@@ -37,7 +37,7 @@ COLUMN_NAMES = ["test", "rows/s", "CPU ms/row", "vs baseline", "sees", "finds", 
 
 SLOWER = "cpu_seconds_per_row 0.0099 -> 0.1003 s, 10.10x [7.80, 11.73]"
 OPERATOR = "operator Map(F) +909% CPU"
-SEEN = "cpu 1.20x [0.97, 1.33]; slowdowns above 1.47x are ruled out; of throughput only those above 1.93x"
+SEEN = "cpu 1.20x [0.97, 1.33]; slowdowns above 1.47x are ruled out; of throughput those above 1.93x"
 HELP = "what would help: more baseline sessions (there are 2), more rounds"
 
 
