@@ -22,6 +22,7 @@ from pytest_rayperf.reports.markdown_parts import (
     short_table,
     size,
     table,
+    within,
 )
 from pytest_rayperf.reports.rows import MISSING, Figure, Row, hardware_of, headline, rows_of, short
 from pytest_rayperf.reports.selftest_table import selftest_table
@@ -172,15 +173,9 @@ def _middle(report: Report) -> list[str]:
     parts = []
     if report["warnings"]:
         parts += ["### Warnings", short_bullets(_SECTION, map(prose, report["warnings"]))]
-    for index, one in enumerate(report["selftest"]):
-        found = selftest_table(one)
-        columns = [column.head for column in found.columns]
-        cells = ([name(cell) for cell in found_row] for found_row in found.rows)
-        parts += [
-            *(["### Self-test of the gate"] if not index else []),
-            f"{name(one['name'])}: {prose('; '.join(one['reason'].splitlines()))}",
-            short_table(_SECTION, columns, cells),
-        ]
+    if report["selftest"]:
+        tested, others = within(4 * _SECTION, [_selftest(one) for one in report["selftest"]])
+        parts += ["### Self-test of the gate", *tested, others]
     if facts := phrases.final_facts(report, name):
         parts += ["### From old to new", short_table(_SECTION, ["what", "measured"], facts.items())]
     if ladders := list(_ladder_rows(report)):
@@ -192,6 +187,16 @@ def _middle(report: Report) -> list[str]:
         )
         parts += ["### Sweeps", heads, short_table(_SECTION, ["sweep", "setting", "measured", ""], sweeps)]
     return parts
+
+
+def _selftest(one: Mapping[str, Any]) -> str:
+    """What was found of one pipeline, and how often the gate found what was put into it."""
+    found = selftest_table(one)
+    cells = ([name(cell) for cell in found_row] for found_row in found.rows)
+    return (
+        f"{name(one['name'])}: {prose('; '.join(one['reason'].splitlines()))}\n\n"
+        f"{short_table(_SECTION, [column.head for column in found.columns], cells)}"
+    )
 
 
 def _ladder_rows(report: Report) -> Iterator[list[str]]:

@@ -15,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from reported import FULL, HOSTILE, full_round, full_run, report_of, with_verdicts
+from test_html_figures import examined
 
+from pytest_rayperf.judging.policy import Policy
 from pytest_rayperf.reports import safe
 from pytest_rayperf.reports.markdown import LIMIT, render
 from pytest_rayperf.results import (
@@ -32,6 +34,7 @@ from pytest_rayperf.results import (
     Sweep,
     Verdict,
 )
+from pytest_rayperf.selftest import SAME, Selftest
 
 ANY = st.text(st.characters(codec="utf-8"), max_size=300) | st.sampled_from(HOSTILE)
 PLAIN = {"text", "strong_open", "strong_close", "em_open", "em_close"}
@@ -303,6 +306,16 @@ class TestReads:
             "limits of its own: min_throughput 100",
             "baseline: baselines/cpu-2/model_loading-fix.json",
         ]
+
+    def test_self_tests_of_very_many_pipelines_are_cut(self):
+        findings = (examined(1.0, name=SAME), replace(examined(1.21), problem="it is not fit " * 40))
+        tested = [Selftest(f"test_it.py::test_{n}", f"pipe {n}", Policy(), findings) for n in range(200)]
+        text = render(report_of(full_run(selftests=tuple(tested), benchmarks=())))
+        assert len(text) < LIMIT
+        assert text.startswith("## rayperf: 200 self-tests not fit\n")
+        tables, told = text.count("| Put in | Metric |"), text.count(": not fit for a threshold of 1")
+        assert tables == told >= 10
+        assert re.search(r"^and 1\d\d more$", text, re.MULTILINE)
 
     def test_nothing_measured(self):
         found = read(make_run())
