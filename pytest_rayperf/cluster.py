@@ -224,7 +224,8 @@ def open_cluster(address: str | None, object_store_memory: int | None = None) ->
             vital=_vital(raylets, started),
         )
     except BaseException:
-        ray.shutdown()  # half a cluster is nobody's: not left behind
+        with undisturbed():
+            ray.shutdown()  # half a cluster is nobody's: not left behind
         raise
 
 

@@ -166,7 +166,7 @@ class Samples:
     repeated: dict[str, list[str]] = field(default_factory=dict)
     """By variant, why rounds of it were measured again."""
     time_is_up: bool = False
-    """Whether it ended for want of time."""
+    """Whether there was none left when it ended, whatever ended it."""
 
     @property
     def pairs(self) -> int:

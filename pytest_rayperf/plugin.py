@@ -332,6 +332,7 @@ class _ActivePlugin:
         whole = not (self._deselected or option.keyword or option.markexpr or getattr(option, "lf", False))
         if (
             whole
+            and len(session.items) >= self._resources.collected
             and self._resources.options.reads_baselines
             and not any("::" in str(arg) for arg in session.config.args)
         ):

@@ -225,8 +225,9 @@ class Comparison:
     """Smallest slowdown that, given the noise met, would have given worse rounds than these with 90 % power:
     what is above it is ruled out."""
     finds: float | None
-    """Smallest slowdown that would be called regressed by the last look with 90 % power, given the noise met:
-    beyond the threshold, for the whole interval must be. None where no time is, whatever it is."""
+    """Smallest slowdown that would be called regressed by the last look (by now, where time is up) with 90 %
+    power, given the noise met: beyond the threshold, for the whole interval must be. None where nothing is,
+    however slow it was."""
     at_equal_work: bool = False
     """Whether `reference` is what it would have been at this session's CPU seconds a row."""
     since: str | None = None

@@ -156,7 +156,9 @@ class Watchdog:
         reason = self._reason
         if reason is None and isinstance(error, Exception):
             reason = self._symptom()  # Ray may see before us that its cluster is gone
-        if reason is not None and (error is None or isinstance(error, Exception | KeyboardInterrupt)):
+        # Ours has no text; what ends the run (`interrupts.py`) names its signal, and goes on.
+        ours = isinstance(error, KeyboardInterrupt) and not error.args
+        if reason is not None and (error is None or isinstance(error, Exception) or ours):
             raise RoundStuckError(reason) from (error if isinstance(error, Exception) else None)
 
     def _interrupted(self, number: int, frame: FrameType | None) -> None:

@@ -40,7 +40,7 @@ class Policy:
         min_throughput: rows/s below which a benchmark fails, baseline or none.
         max_batch_latency_p95: seconds that 95 % of the calls of each UDF must be within.
         max_error_rate: share of the UDFs' calls, 0 to 1, that may raise an error.
-        over: whether there is no time for more rounds than there are.
+        over: whether there was no time for more rounds than there are.
         timed: whether the metrics with noise decide. Else the counters do, and a slowdown that is certain
             all the same, after the rounds of the last look: a single round without a warm-up may be slow.
     """

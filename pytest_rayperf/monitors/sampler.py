@@ -68,20 +68,21 @@ class Sampler:
             if self._thread is not None:
                 raise RuntimeError("the sampler runs already; stop it before starting it again")
             self._thread = thread
-        self.samples = 0
-        self.cpu_seconds = 0.0
-        self.problem = None
-        self._stop.clear()
         try:
+            self.samples = 0
+            self.cpu_seconds = 0.0
+            self.problem = None
+            self._stop.clear()
             self._once()
             thread.start()
         except BaseException:
+            self._stop.set()  # it may run already
             self._thread = None
             raise
 
     def stop(self) -> None:
         """End the thread, wait for it, and take the last sample. Does nothing if it does not run."""
-        if self._thread is None:
+        if self._thread is None or self._thread.ident is None:  # another thread is starting it
             return
         self._stop.set()
         self._thread.join()

@@ -47,7 +47,7 @@ _LEGEND = (
     "that the run's alpha asks for it is not better than the one, with 95 % not worse than the other. More "
     "rows/s are better, and less of all else. "
     "*sees*: slowdowns above it are ruled out, with 90 %; *finds*: from it on they would be called "
-    "regressed by the last look, with 90 %."
+    "regressed, with 90 %, by the last look that there is time for."
 )
 
 

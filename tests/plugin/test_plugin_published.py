@@ -154,7 +154,7 @@ def test_junit_has_the_figures(project):
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_signal_while_the_reports_are_written_does_not_stop_that(project, name):
+def test_a_signal_at_the_very_end_stops_nothing(project, name):
     project.tests()
     project.pytester.makepyfile(
         signalling=f"""

@@ -98,6 +98,16 @@ class TestCloseCluster:
             assert other.poll() is None
         assert shutdowns == ["shutdown"]
 
+    def test_a_ctrl_c_meanwhile_comes_when_all_is_ended(self, shutdowns, monkeypatch):
+        monkeypatch.setattr(sys.modules["ray"], "shutdown", lambda: signal.raise_signal(signal.SIGINT))
+        with sleeper() as own:
+            cluster = make_cluster()
+            cluster.tally = SimpleNamespace(close=lambda cluster_ends: None)
+            cluster.processes = (psutil.Process(own.pid),)
+            with pytest.raises(KeyboardInterrupt):
+                module.close_cluster(cluster)
+            assert own.poll() is not None
+
     def test_what_ended_before_is_passed_over(self, shutdowns):
         with sleeper() as own:
             cluster = make_cluster()

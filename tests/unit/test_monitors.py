@@ -184,6 +184,7 @@ class TestSampler:
         first.start()
         entered.wait(10)
         try:
+            sampler.stop()  # of what does not run yet
             sampler.start()
         except RuntimeError as error:
             refused.append(str(error))

@@ -135,6 +135,18 @@ class TestWatchdog:
         with pytest.raises(KeyboardInterrupt), Watchdog(lambda: None, 0.001):
             signal.raise_signal(signal.SIGINT)
 
+    def test_what_ends_the_run_does_so_though_the_round_is_stuck_as_well(self):
+        """CI sends SIGTERM once."""
+        with pytest.raises(KeyboardInterrupt, match="SIGTERM"), Watchdog(lambda: "stuck", 0.001):
+            self.ended()
+
+    @staticmethod
+    def ended():
+        try:
+            threading.Event().wait(60)
+        except KeyboardInterrupt:  # the watchdog's own
+            raise KeyboardInterrupt("SIGTERM") from None
+
     @pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.SIG_DFL, lambda number, frame: None])
     def test_whatever_an_interrupt_does_here(self, handler):
         """A shell ignores it in its background; a user's own handler is not called for ours."""
