@@ -24,7 +24,6 @@ PATIENCE_S = 60.0
 _ENDS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Ctrl-C; `timeout`, and a CI job that is cancelled; a terminal that was closed."""
 
-
 _RAYS_EXITS = (1, int(signal.SIGTERM))
 """What Ray's own handlers of SIGTERM exit with: its node's, and after that its driver's."""
 

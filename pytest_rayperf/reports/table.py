@@ -65,7 +65,8 @@ def table_lines(report: Mapping[str, Any]) -> list[Line]:
     """The table, its reasons, what is summed up, and what its short forms mean."""
     rows = rows_of(report)
     shown, others = _without_most_unchanged(rows)
-    text = _formatted(frame(report, shown))
+    made = frame(report, shown)
+    text = _formatted(made)
     head, body = text[: len(text) - len(shown)], text[len(text) - len(shown) :]
     lines = [Line(line, "heading") for line in head[:-1]] + [Line(line) for line in head[-1:]]
     place = 0
@@ -77,7 +78,7 @@ def table_lines(report: Mapping[str, Any]) -> list[Line]:
             lines.append(Line(told, STYLES.get(status, "")))
     if others:
         lines.append(Line(_summed_up(others), "faint"))
-    return [*lines, *(Line(line, "faint") for line in _legend(shown, lines))]
+    return [*lines, *(Line(line, "faint") for line in _legend(shown, lines, sees=_SEES in made))]
 
 
 def frame(report: Mapping[str, Any], rows: Sequence[Row]) -> pandas.DataFrame:
@@ -261,13 +262,13 @@ def _summed_up(others: Sequence[Row]) -> str:
     return f"and {len(others)} more unchanged{least}"
 
 
-def _legend(rows: Sequence[Row], lines: Sequence[Line]) -> Iterator[str]:
-    """What the short forms mean that stand in the table."""
+def _legend(rows: Sequence[Row], lines: Sequence[Line], *, sees: bool) -> Iterator[str]:
+    """What the short forms mean that stand in the table; `sees`: whether it says what is ruled out."""
     text = "\n".join(line.text for line in lines)
     meanings = [
         ("±" in text, "±: 95 % intervals"),
         (any(row.against and not row.against.exact for row in rows), "a-b: the limits that decide"),
-        (f" {_SEES} " in text and any(row.mde for row in rows), f"{_SEES}: more is ruled out"),
+        (sees and any(row.mde for row in rows), f"{_SEES}: more is ruled out"),
         (any(row.finds for row in rows), "finds: red from there, by the last look"),
         (" anti " in text, "anti: antipattern"),
     ]
