@@ -5,7 +5,7 @@
     python benchmarks/work_counters.py --against work.json    # on another one of the same software
 
 The pipeline reads synthetic photographs, resizes them and classifies them with mobilenet_v3_small, random
-weights. Its work is counted as a baseline, in two passes; then unchanged, and with each of four changes put
+weights. Its work is counted as a baseline, in two passes; then unchanged, and with each of five changes put
 in. Each run is a pass in a process of its own. A change counts as found where the counter that it moves is
 among the changes of its operator, and as named where the explanation has the function too.
 """
@@ -39,6 +39,7 @@ CHANGES = {
     "a transform built per image": ("transform", "python_calls", "Compose.__init__"),
     "a copy of the batch": ("copy", "allocated_bytes", ""),
     "a second decode": ("decode", "files_opened", "PIL.Image.open"),
+    "a sleep of a millisecond": ("sleep", "slept_microseconds", ""),
 }
 """What is done -> its name, the counter that it moves, and a part of a function that it calls (none: C)."""
 
@@ -76,6 +77,8 @@ class Classify:
 
         if self.change == "copy":
             batch = {name: column.copy() for name, column in batch.items()}
+        if self.change == "sleep":
+            time.sleep(0.001)
         if self.change == "decode":
             for path in batch["path"]:
                 np.asarray(Image.open(path).convert("RGB"))

@@ -67,10 +67,11 @@ def _judge(
         return Verdict("invalid", wrong, metric="rows", wrong=True)
     missed = missed_target(rounds, policy)
     if reference is None:
-        return missed or _without_baseline(rounds, subject, elsewhere, work)
+        return missed or _without_baseline(rounds, subject, elsewhere, work, policy)
     if reference.subject != subject:
         return missed or Verdict("incomparable", _subject_change(reference, subject))
-    exact = [v for v in (judge_counters(rounds, reference), judge_work(work, reference)) if v is not None]
+    worked = judge_work(work, reference, rounds, policy.max_slowdown)
+    exact = [v for v in (judge_counters(rounds, reference), worked) if v is not None]
     worse = next((verdict for verdict in exact if verdict.status != "improved"), None)
     if worse is not None:
         return worse
@@ -265,14 +266,18 @@ def _warm(rounds: Sequence[Round], policy: Policy) -> Sequence[Round]:
 
 
 def _without_baseline(
-    rounds: Sequence[Round], subject: Subject, elsewhere: Reference | None, work: Work | None
+    rounds: Sequence[Round],
+    subject: Subject,
+    elsewhere: Reference | None,
+    work: Work | None,
+    policy: Policy,
 ) -> Verdict:
     if elsewhere is None or elsewhere.subject != subject:
         return Verdict("no-baseline", f"no baseline for this environment; {RECORD}")
     counted = judge_counters(rounds, elsewhere)
     if counted is not None and counted.status in ("regressed", "invalid"):
         return counted
-    worked = judge_work(work, elsewhere)
+    worked = judge_work(work, elsewhere, rounds, policy.max_slowdown)
     if worked is not None and worked.status == "regressed":
         return worked
     counters = "equal" if counted is None else "better than"

@@ -18,7 +18,7 @@ from pytest_rayperf.metrics import STARTUP
 from pytest_rayperf.results import Benchmark, Duel, Profile, Round, Subject, Variant, Verdict
 from pytest_rayperf.slugs import slug_of
 from pytest_rayperf.verdict import judge, settled
-from pytest_rayperf.work.comparison import compare_work, rows_to_count_again
+from pytest_rayperf.work.comparison import compare_work, counts_more, rows_to_count_again
 from pytest_rayperf.work.counts import Work, WorkUncountable
 from pytest_rayperf.wrong import unfinished
 
@@ -172,11 +172,13 @@ class Conclusions:
             rows = rows_to_count_again(work, then)
             if rows is not None:
                 work = count(False, rows)
-            if work.software == then.software and not compare_work(work, then):
-                # What is recorded stays: it was shown by repetition, and names what is not determined.
-                return (then if options.update_baselines else work), None
+            same = work.software == then.software and not compare_work(work, then)
+            if same and not options.update_baselines:
+                return work, None
             if options.update_baselines:
-                return count(True, None), None
+                # What is recorded stays, if it is all: it was shown by repetition, and names what is not
+                # determined.
+                return (then if same and not counts_more(work, then) else count(True, None)), None
             # With other software nothing of it gates: no need to make sure of it.
             if work.software == then.software:
                 work = count(True, rows)

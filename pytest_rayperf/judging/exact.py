@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from pytest_rayperf.judging.reference import Reference
+from pytest_rayperf.judging.slept import times_as_long
 from pytest_rayperf.metrics import BYTES_WRITTEN, COUNTED
 from pytest_rayperf.results import Round, Status, Verdict
-from pytest_rayperf.work.comparison import compare_work
-from pytest_rayperf.work.counts import Work
+from pytest_rayperf.work.comparison import WorkChange, compare_work
+from pytest_rayperf.work.counts import SLEPT_MICROSECONDS, Work
 
 _MARGIN = {BYTES_WRITTEN.name: 0.01}
 """As a share of what it was. In which order blocks are compressed, and how many digits a float is spelt with,
@@ -42,12 +44,21 @@ def judge_counters(rounds: Sequence[Round], reference: Reference) -> Verdict | N
     return Verdict(status, reason, metric=name, ratio=ratio, threshold=1.0)
 
 
-def judge_work(work: Work | None, reference: Reference) -> Verdict | None:
-    """Exact comparison of the counted work; None where nothing changed, or where it cannot be told."""
+def judge_work(
+    work: Work | None, reference: Reference, rounds: Sequence[Round], max_slowdown: float
+) -> Verdict | None:
+    """Exact comparison of the counted work; None where nothing changed, or where it cannot be told.
+
+    Args:
+        work: what is counted now.
+        reference: what it is compared with.
+        rounds: this session's: what more sleeping is a part of.
+        max_slowdown: the factor that counts as one, of sleeping.
+    """
     then = None if work is None else reference.work_with(work.software)
     if work is None or then is None:
         return None
-    changes = [change for change in compare_work(work, then) if change.gates]
+    changes = list(_that_count(compare_work(work, then), rounds, max_slowdown))
     worse = [change for change in changes if change.regression]
     told = worse or changes
     if not told:
@@ -57,6 +68,21 @@ def judge_work(work: Work | None, reference: Reference) -> Verdict | None:
     lines = [f"{status}: {change.explanation} (exact); {reference.source}{ending}" for change in told]
     first = told[0]
     return Verdict(status, "\n".join(lines), metric=first.counter, ratio=first.ratio, threshold=1.0)
+
+
+def _that_count(
+    changes: Sequence[WorkChange], rounds: Sequence[Round], max_slowdown: float
+) -> Iterator[WorkChange]:
+    for change in changes:
+        if not change.gates:
+            continue
+        if change.counter != SLEPT_MICROSECONDS:
+            yield change
+            continue
+        factor = times_as_long(change, rounds)
+        if factor is not None and (factor > max_slowdown or factor * max_slowdown < 1):
+            of = "its tasks" if change.unit == "a row" else "the round"
+            yield replace(change, explanation=f"{change.explanation}, {factor:.2f}x the time of {of}")
 
 
 def _counter_change(name: str, old: int, new: int, reference: Reference) -> str:

@@ -34,6 +34,7 @@ _LABELS = {
     ALLOCATED_BYTES: "allocated bytes",
     "files_opened": "files opened",
     "bytes_read": "bytes read",
+    "slept_microseconds": "microseconds slept",
     "model_loads": "model loads",
 }
 _NAMED_FUNCTIONS = 4
@@ -99,6 +100,15 @@ def rows_to_count_again(now: Work, then: Work) -> int | None:
     pass would not come to the end of the data, which is work too.
     """
     return then.rows if 0 < then.rows != now.rows else None
+
+
+def counts_more(now: Work, then: Work) -> bool:
+    """Whether `now` has a counter that no operator of `then` has: one that was not counted then."""
+    return bool(_counters(now) - _counters(then))
+
+
+def _counters(work: Work) -> set[str]:
+    return {name for operator in work.operators for name in (*operator.counts, *operator.construction)}
 
 
 def same_code(one: Work, other: Work) -> bool:

@@ -30,6 +30,9 @@ FILES_OPENED = "files_opened"
 BYTES_READ = "bytes_read"
 """Bytes that `read` calls of the UDF's thread returned (Linux's `rchar`), from cache or disk alike."""
 
+SLEPT_MICROSECONDS = "slept_microseconds"
+"""What `time.sleep` was asked for by the UDF's thread. Not what it waits for otherwise: a lock, a socket."""
+
 DEVICE = "device"
 """Beside the software: "gpu" where the pipeline claims one. A model that moves there calls torch for it."""
 

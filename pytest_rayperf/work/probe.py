@@ -26,12 +26,16 @@ from pytest_rayperf.work.counts import (
     FLOPS,
     KEPT_CALLS,
     PYTHON_CALLS,
+    SLEPT_MICROSECONDS,
     TORCH_CALLS,
 )
 from pytest_rayperf.work.functions import Function
+from pytest_rayperf.work.sleeps import Sleeps, counted_sleeps
 from pytest_rayperf.work.torch_work import TorchWork, counted_torch_work
 
-_OURS = frozenset({PYTHON_CALLS, TORCH_CALLS, FLOPS, ALLOCATED_BYTES, FILES_OPENED, BYTES_READ})
+_OURS = frozenset(
+    {PYTHON_CALLS, TORCH_CALLS, FLOPS, ALLOCATED_BYTES, FILES_OPENED, BYTES_READ, SLEPT_MICROSECONDS}
+)
 """The work's own. What a pipeline itself counts under one of these names stays with the round."""
 
 _THREAD_IO = "/proc/thread-self/io"
@@ -88,6 +92,7 @@ class Probe:
         self._functions: dict[int, Function] = {}
         self._problems: dict[str, str] = {}
         self._stack = ExitStack()
+        self._sleeps = Sleeps()
         self._readers: dict[str, Callable[[], int]] = {}
         self._io: tuple[int, int] | None = None
         self._without_torch = False
@@ -105,6 +110,7 @@ class Probe:
             stack.enter_context(_garbage_kept())
             self._start_allocations(stack)
             stack.enter_context(counting_into(_Ear(self)))
+            self._sleeps = stack.enter_context(counted_sleeps())
             _hear_audits()
             self._io = _read_io()
             if self._io is None:
@@ -125,11 +131,14 @@ class Probe:
         counts = {
             PYTHON_CALLS: sum(function.entries for function in self._functions.values()),
             FILES_OPENED: self._amounts.pop(FILES_OPENED, 0),
+            SLEPT_MICROSECONDS: self._sleeps.microseconds,
             **{name: read() for name, read in self._readers.items()},
         }
         if self._io is not None and after is not None:
             # What the first reading read came to the thread's figure after it was written.
             counts[BYTES_READ] = after[0] - self._io[0] - self._io[1]
+        if self._sleeps.problem is not None:
+            self._problems[SLEPT_MICROSECONDS] = self._sleeps.problem
         if self._without_torch and "torch" in sys.modules:
             why = "torch was imported meanwhile, and not all of its work seen"
             self._problems |= dict.fromkeys((TORCH_CALLS, FLOPS, ALLOCATED_BYTES), why)
@@ -172,8 +181,11 @@ class Probe:
 
     def _on_event(self, frame: FrameType, event: str, argument: Any) -> None:
         if event != "call":
-            if event == "c_call" and argument in _NEW_THREAD:
-                self.see_spawn("a thread")
+            if event == "c_call":
+                if argument is self._sleeps.original:
+                    self._sleeps.hear(frame)
+                elif argument in _NEW_THREAD:
+                    self.see_spawn("a thread")
             return
         if self.paused:
             return
@@ -190,6 +202,7 @@ class Probe:
     def _meet(self, frame: FrameType) -> Function:
         # By identity: code objects compare by content, which would take longer than the call.
         code = frame.f_code
+        self._sleeps.meet(frame)
         function = self._functions[id(code)] = Function(code, frame)
         return function
 

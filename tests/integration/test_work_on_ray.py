@@ -58,6 +58,8 @@ def test_a_pipeline_of_images(holds) -> None:
     holds(
         """
         import pathlib
+        import time
+        from time import sleep
         import torch
         from PIL import Image
 
@@ -76,9 +78,11 @@ def test_a_pipeline_of_images(holds) -> None:
             def __init__(self, width):
                 self.layer = torch.nn.Linear(300, width)
                 count("model_loads")
+                time.sleep(0.001)
 
             def __call__(self, batch):
                 count("batches")
+                sleep(0.002)
                 with torch.inference_mode():
                     inputs = torch.from_numpy(batch["image"]).reshape(-1, 300).float()
                     return {"label": self.layer(inputs).argmax(dim=1).numpy()}
@@ -107,6 +111,8 @@ def test_a_pipeline_of_images(holds) -> None:
         assert classify.construction["model_loads"] == 1
         assert "model_loads" not in classify.counts
         assert classify.counts["batches"] == 2
+        assert [o.counts["slept_microseconds"] for o in work.operators] == [0, 0, 4000]
+        assert classify.construction["slept_microseconds"] == 1000
         assert classify.counts["flops"] == 2 * 24 * 300 * 5
         assert classify.direct["__main__.Classify.__call__"] == 2
         assert classify.direct["torch.nn.modules.module.Module._wrapped_call_impl"] == 2, classify.direct

@@ -166,6 +166,20 @@ def test_what_was_recorded_is_counted_once_more_and_stays(project, counted):
     assert passes(project)[2:] == ["kept", "anew"]
 
 
+def test_a_counter_that_was_not_counted_then_is_recorded_with_the_next_session(project, counted):
+    """An earlier version did not count it; else nothing would gate it until something else changes."""
+    counted(python_calls=320)
+    project.record(2)
+    counted(python_calls=320, files_opened=0)
+    project.record()
+    assert passes(project)[2:] == ["kept", "anew"]
+    counted(python_calls=320, files_opened=64)
+    result, report = project.report("--rayperf-gate")
+    assert result.ret == 1
+    reason = report["benchmarks"][0]["verdict"]["reason"]
+    assert "files opened a row 0 -> 2 (exact)" in reason
+
+
 def test_nothing_is_counted_of_what_its_counters_fail(project):
     test = """
         def test_pipe(rayperf):

@@ -116,38 +116,38 @@ class TestWork:
         ("now", "then"), [(None, work()), (work(), None), (None, None), (work(), work())]
     )
     def test_nothing_to_tell(self, now, then):
-        assert judge_work(now, reference(then)) is None
+        assert judge_work(now, reference(then), [], 1.10) is None
 
     def test_of_other_software_says_nothing(self):
-        assert judge_work(work(flops=16, ray="2.61"), reference(work())) is None
+        assert judge_work(work(flops=16, ray="2.61"), reference(work()), [], 1.10) is None
 
     def test_with_these_versions_it_is_compared_though_others_counted_last(self):
         plain = make_reference(make_rounds(), make_rounds())
         counted = (work(flops=8), work(flops=16, ray="2.61"))
         both = [replace(session, work=one) for session, one in zip(plain.sessions, counted, strict=True)]
-        verdict = judge_work(work(flops=16), replace(plain, sessions=tuple(both)))
+        verdict = judge_work(work(flops=16), replace(plain, sessions=tuple(both)), [], 1.10)
         assert (verdict.status, verdict.ratio) == ("regressed", 2.0)
 
     def test_more_of_it_regressed(self):
-        verdict = judge_work(work(flops=16), reference(work()))
+        verdict = judge_work(work(flops=16), reference(work()), [], 1.10)
         assert (verdict.status, verdict.metric) == ("regressed", "flops")
         assert (verdict.ratio, verdict.threshold, verdict.wrong) == (2.0, 1.0, False)
         assert verdict.reason.startswith("regressed: Map: FLOPs a row 2.00x (8 -> 16) (exact)")
         assert verdict.reason.endswith(f" (exact); baseline {FILE}; {ACCEPT}")
 
     def test_less_of_it_improved_and_asks_for_an_update(self):
-        verdict = judge_work(work(flops=4), reference(work()))
+        verdict = judge_work(work(flops=4), reference(work()), [], 1.10)
         assert (verdict.status, verdict.metric, verdict.ratio) == ("improved", "flops", 0.5)
         assert verdict.reason.startswith("improved: Map: FLOPs a row 0.50x (8 -> 4) (exact)")
         assert verdict.reason.endswith(f" (exact); baseline {FILE}; {STALE}")
 
     def test_each_counter_that_grew_is_a_line(self):
-        verdict = judge_work(work(flops=16, python_calls=80), reference(work()))
+        verdict = judge_work(work(flops=16, python_calls=80), reference(work()), [], 1.10)
         assert len(verdict.reason.splitlines()) == 2
         assert all(line.endswith(ACCEPT) for line in verdict.reason.splitlines())
 
     def test_what_grew_is_told_and_what_shrank_is_not(self):
-        verdict = judge_work(work(flops=4, python_calls=60), reference(work()))
+        verdict = judge_work(work(flops=4, python_calls=60), reference(work()), [], 1.10)
         assert (verdict.status, verdict.metric, verdict.ratio) == ("regressed", "python_calls", 1.5)
         assert "FLOPs" not in verdict.reason
         assert len(verdict.reason.splitlines()) == 1

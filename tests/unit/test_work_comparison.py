@@ -12,6 +12,7 @@ from test_work_counts import operator, works
 
 from pytest_rayperf.work.comparison import (
     compare_work,
+    counts_more,
     not_compared,
     rows_to_count_again,
     same_code,
@@ -52,6 +53,25 @@ class TestSameCode:
     @given(works)
     def test_itself_with_other_software(self, one):
         assert same_code(one, replace(one, software={"torch": "x"}))
+
+
+class TestCountsMore:
+    @pytest.mark.parametrize(
+        ("now", "then", "more"),
+        [
+            (operator(counts={"flops": 1}), operator(counts={"flops": 2}), False),
+            (operator(counts={"flops": 1}), operator(counts={"flops": 2, "slept": 0}), False),
+            (operator(counts={"flops": 1, "slept": 0}), operator(counts={"flops": 1}), True),
+            (operator(construction={"slept": 0}), operator(construction={}), True),
+            (operator(construction={"slept": 0}), operator(counts={"slept": 0}), False),
+        ],
+    )
+    def test_a_counter_that_no_operator_had(self, now, then, more):
+        assert counts_more(work(operator(name="A"), now), work(operator(name="A"), then)) is more
+
+    def test_what_one_operator_had_was_counted(self):
+        had = work(operator(counts={"slept": 0}), operator(name="B", counts={}))
+        assert not counts_more(work(operator(counts={}), operator(name="B", counts={"slept": 0})), had)
 
 
 class TestRows:

@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from time import sleep
 
 import numpy as np
 import pytest
@@ -259,6 +261,95 @@ class TestFiles:
             file.read_bytes()
         assert "bytes_read" not in probe.counted.counts
         assert probe.counted.problems == {"bytes_read": "/nowhere cannot be read on this system"}
+
+
+class TestSleeps:
+    def test_what_was_asked_for(self):
+        def block():
+            time.sleep(0.0015)
+            for _ in range(3):
+                time.sleep(1e-4)
+            time.sleep(np.float64(0.001))
+            time.sleep(0)
+
+        assert counted(block).counts["slept_microseconds"] == 2800
+
+    def test_nothing_is_0(self):
+        assert counted(lambda: None).counts["slept_microseconds"] == 0
+
+    def test_by_the_name_that_a_module_imported(self):
+        def block():
+            sleep(0.0002)
+
+        found = counted(block)
+        assert found.counts["slept_microseconds"] == 200
+        assert sleep is time.sleep
+        assert time.sleep.__module__ == "time"
+
+    def test_by_a_name_that_is_not_seen(self):
+        pause = time.sleep
+        found = counted(lambda: pause(0.0001))
+        assert "slept_microseconds" not in found.counts
+        assert "another name" in found.problems["slept_microseconds"]
+        assert found.counts["python_calls"] == 1
+
+    def test_counting_it_is_no_call(self):
+        assert counted(lambda: time.sleep(0.0001)).calls.keys() == counted(lambda: None).calls.keys()
+
+    def test_of_another_thread_is_not_counted(self):
+        begin, done = threading.Event(), threading.Event()
+
+        def other():
+            begin.wait()
+            time.sleep(0.0001)
+            done.set()
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        with Probe() as probe:
+            begin.set()
+            done.wait()
+        thread.join()
+        assert probe.counted.counts["slept_microseconds"] == 0
+
+    def test_what_is_no_time_to_sleep_is_as_wrong_as_ever(self):
+        with Probe() as probe:
+            with pytest.raises(ValueError, match="non-negative"):
+                time.sleep(-1)
+            with pytest.raises(TypeError):
+                time.sleep("a while")
+            with pytest.raises(TypeError):
+                time.sleep(seconds=1)
+        assert probe.counted.counts["slept_microseconds"] == 0
+
+    def test_a_replacement_of_the_blocks_own_stays(self, monkeypatch):
+        def mine(seconds):
+            pass
+
+        with Probe():
+            monkeypatch.setattr(time, "sleep", mine)
+        assert time.sleep is mine
+
+    def test_a_replacement_from_before_is_asked_and_counted(self, monkeypatch):
+        asked = []
+        monkeypatch.setattr(time, "sleep", asked.append)
+        replacement = time.sleep
+        with Probe() as probe:
+            time.sleep(2)
+        assert asked == [2]
+        assert probe.counted.counts["slept_microseconds"] == 2_000_000
+        assert time.sleep == replacement
+
+    def test_a_name_that_the_block_changed_stays(self, monkeypatch):
+        monkeypatch.setitem(globals(), "sleep", time.sleep)
+
+        def block():
+            sleep(0)
+            globals()["sleep"] = square
+
+        with Probe():
+            block()
+        assert sleep is square
 
 
 class TestWhatTheBlockCounts:
