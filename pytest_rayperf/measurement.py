@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
@@ -143,8 +144,8 @@ class Schedule:
         max_seconds: no further round is started after this long, once there are `looks[0]` rounds.
         warm_ups: rounds before, not counted: they fill page caches and start Ray's task workers. Without
             them the outputs are those of the first round.
-        spares: how many spoiled rounds of a variant are measured again. What is disturbed after that counts,
-            and says so.
+        spares: how many rounds of a variant that lost work are measured again; of those that were disturbed
+            so many more than there are undisturbed ones. What is disturbed after that counts, and says so.
         timed: whether the rounds' times matter; else those that were only disturbed are not spoiled.
         keep_outputs: whether the first outputs of several pipelines are kept, to be compared.
     """
@@ -241,10 +242,11 @@ def measure(
     In a schedule without warm-ups the first rounds' outputs are kept, and where they are refused no second
     round is measured.
 
-    A spoiled round is measured again at once, while the schedule has spares and time left.
+    A spoiled round is measured again at once, while the schedule has spares and time left. A machine that is
+    never quiet has used its spares at the first round; one that is quiet half of the time never has.
 
     Raises:
-        WorkersLostError: work was lost in one round more than there are spares.
+        WorkersLostError: work was lost in one round of a variant more than there are spares.
         Exception: whatever a pipeline or Ray raised; the rounds that ended before are in `samples`.
     """
     start = clock()
@@ -282,6 +284,8 @@ def measure(
 
     compare = len(pipelines) > 1 and schedule.keep_outputs
 
+    lost: Counter[str] = Counter()
+
     def unspoiled(name: str, number: int, keep_outputs: bool) -> Execution | None:
         while True:
             execution = attempt(name, number, keep_outputs)
@@ -289,11 +293,15 @@ def measure(
             if execution is None or spoiled is None or (number == 0 and not spoiled.lost):
                 return execution  # nobody asks how long a warm-up took
             repeated = samples.repeated.get(name, [])
-            enough = len(repeated) >= schedule.spares
-            if enough and spoiled.lost:
-                raise WorkersLostError(f"{spoiled.reason}; in {len(repeated) + 1} rounds of {name}")
-            if enough or (not spoiled.lost and (not schedule.timed or clock() - start >= budget)):
-                return replace(execution, round=replace(execution.round, disturbed=spoiled.reason))
+            if spoiled.lost:
+                lost[name] += 1
+                if lost[name] > schedule.spares:
+                    raise WorkersLostError(f"{spoiled.reason}; in {lost[name]} rounds of {name}")
+            else:
+                quiet = sum(1 for one in samples.rounds[name] if not one.disturbed)
+                enough = len(repeated) - lost[name] >= schedule.spares + quiet
+                if enough or not schedule.timed or clock() - start >= budget:
+                    return replace(execution, round=replace(execution.round, disturbed=spoiled.reason))
             samples.repeated[name] = [*repeated, spoiled.reason]
 
     def measured(name: str, number: int, is_first: bool) -> Execution | None:

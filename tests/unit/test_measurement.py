@@ -566,6 +566,27 @@ class TestSpoiled:
         assert [r.disturbed for r in bench.samples.rounds["fix"]] == ["call 5", "call 6"]
         assert [r.disturbed for r in bench.samples.rounds["antipattern"]] == ["", ""]
 
+    def test_each_undisturbed_round_is_one_spare_more(self):
+        """So that a machine that is quiet half of the time is measured to the end."""
+        bench = self.bench(lambda call: Spoiled("half") if call > 1 and call % 2 == 0 else None)
+        bench.run(looks=(12,))
+        assert bench.samples.repeated["fix"] == ["half"] * 12
+        assert [r.disturbed for r in bench.samples.rounds["fix"]] == [""] * 12
+
+    def test_the_spares_of_a_machine_that_stays_loud_end(self):
+        bench = self.bench(lambda call: Spoiled("loud") if call > 3 else None).run(looks=(4,))
+        assert bench.samples.repeated["fix"] == ["loud"] * 5
+        assert [r.disturbed for r in bench.samples.rounds["fix"]] == ["", "", "loud", "loud"]
+
+    def test_disturbed_rounds_take_no_spare_of_those_that_lost_work(self):
+        bench = self.bench(lambda call: Spoiled("x", lost=call in (4, 5, 6)) if 1 < call < 7 else None)
+        bench.run(looks=(1,))
+        assert bench.samples.repeated["fix"] == ["x"] * 5
+        bench = self.bench(lambda call: Spoiled("x", lost=call in (2, 3)) if 1 < call < 7 else None)
+        bench.run(looks=(1,))
+        assert bench.samples.repeated["fix"] == ["x"] * 5
+        assert [r.disturbed for r in bench.samples.rounds["fix"]] == [""]
+
     def test_not_again_once_the_time_is_up(self):
         bench = self.bench(self.spoils(*range(2, 99)), seconds=10.0).run(looks=(2,), max_seconds=25)
         assert bench.samples.repeated == {"fix": ["call 2"]}
