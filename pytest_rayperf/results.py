@@ -294,6 +294,8 @@ class Verdict:
     """What became of each operator since the baseline; None where that was not measured."""
     wrong: bool = False
     """The output was wrong (rows lost, variants unequal, error not raised): fails with or without a gate."""
+    acceptable: bool = False
+    """It is wrong by its baseline alone, which has other rows: a run that records accepts it."""
 
 
 @dataclass(frozen=True)

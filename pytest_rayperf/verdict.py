@@ -15,7 +15,7 @@ from pytest_rayperf.judging.doubts import disturbed_anyhow, not_known
 from pytest_rayperf.judging.exact import judge_counters, judge_work
 from pytest_rayperf.judging.policy import Policy
 from pytest_rayperf.judging.questions import of_pairs, of_sessions, speaker, suspect, worth_measuring_on
-from pytest_rayperf.judging.reasons import BESIDE, RECORD, creeping, describe, explain, slower
+from pytest_rayperf.judging.reasons import BESIDE, creeping, describe, explain, slower
 from pytest_rayperf.judging.reference import Reference
 from pytest_rayperf.judging.series import other_machine
 from pytest_rayperf.judging.targets import missed_target, unjudged_targets
@@ -96,7 +96,7 @@ def _judge(
     if regressed and unseen is not None:
         return Verdict("inconclusive", f"inconclusive: {slower(regressed[0])}, but {unseen}")
     if regressed:
-        reason = _described(regressed, found, reference.source + reference.mend, warm, then)
+        reason = _described(regressed, found, reference.source + reference.accept, warm, then)
         return _from(regressed[0], comparisons, reason, found)
     if exact:
         return exact[0]
@@ -109,7 +109,7 @@ def _judge(
     said = speaker(comparisons)
     if said.since is not None:
         return _from(said, comparisons, creeping(said), found)
-    return _from(said, comparisons, explain(said, comparisons, len(reference.recent)), found)
+    return _from(said, comparisons, explain(said, comparisons, reference), found)
 
 
 def settled(
@@ -273,7 +273,7 @@ def _without_baseline(
     policy: Policy,
 ) -> Verdict:
     if elsewhere is None or elsewhere.subject != subject:
-        return Verdict("no-baseline", f"no baseline for this environment; {RECORD}")
+        return Verdict("no-baseline", "no baseline for this environment")
     counted = judge_counters(rounds, elsewhere)
     if counted is not None and counted.status in ("regressed", "invalid"):
         return counted
@@ -281,7 +281,7 @@ def _without_baseline(
     if worked is not None and worked.status == "regressed":
         return worked
     counters = "equal" if counted is None else "better than"
-    reason = f"no baseline for this environment, counters {counters} {elsewhere.name}; {RECORD}"
+    reason = f"no baseline for this environment, counters {counters} {elsewhere.name}"
     return Verdict("no-baseline", reason)
 
 
@@ -291,8 +291,7 @@ def _subject_change(reference: Reference, subject: Subject) -> str:
         for name in Subject.__dataclass_fields__
         if (old := getattr(reference.subject, name)) != (new := getattr(subject, name))
     ]
-    return (
-        f"incomparable: {reference.name} measured something else ({', '.join(changes)}); "
+    return f"incomparable: {reference.name} measured something else ({', '.join(changes)})" + reference.to_do(
         "record this one with --rayperf-update-baselines"
     )
 

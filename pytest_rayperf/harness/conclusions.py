@@ -83,7 +83,8 @@ class Conclusions:
         if variant is not None and own is None:
             slug = f"{slug}-{variant}"
         kept = self._record.options.reads_baselines
-        return Side(id, slug, variant, self._record.store.reference(slug, id) if kept else None)
+        reference = self._record.store.reference(slug, id) if kept else None
+        return Side(id, slug, variant, self._accepting(reference))
 
     def settled(self, side: Side, rounds: Sequence[Round], policy: Policy) -> bool:
         """Whether measuring on is pointless."""
@@ -118,8 +119,8 @@ class Conclusions:
             verdict = judge(rounds, subject, side.reference, policy, elsewhere, work[0], self.probe)
             if side.problem is not None and verdict.status == "no-baseline":
                 verdict = Verdict("no-baseline", side.problem)
-            if self._record.options.update_baselines:  # it is what is being done
-                verdict = replace(verdict, reason=verdict.reason.removesuffix(f"; {RECORD}"))
+            elif verdict.status == "no-baseline" and not self._record.options.update_baselines:
+                verdict = replace(verdict, reason=f"{verdict.reason}; {RECORD}")
         beside = side.reference if side.reference is not None and side.reference.beside else None
         return Benchmark(
             id=side.id,
@@ -189,7 +190,14 @@ class Conclusions:
     def _elsewhere(self, side: Side) -> Reference | None:
         """What carries over of another environment's baseline."""
         here, others = self._record.provenance, self._record.store.elsewhere(side.slug, side.id)
-        return most_carried(others, self._item.subject, here.software, here.environment.cores)
+        return self._accepting(
+            most_carried(others, self._item.subject, here.software, here.environment.cores)
+        )
+
+    def _accepting(self, reference: Reference | None) -> Reference | None:
+        """The same, to which what is measured is added if the run records."""
+        accepting = self._record.options.update_baselines
+        return reference and replace(reference, accepting=accepting)
 
     def asks_for_work(self, side: Side, rounds: Sequence[Round]) -> bool:
         """Whether the work can decide, against what was measured beside the rounds."""

@@ -111,7 +111,7 @@ class RunRecord:
         """Record a benchmark. Where that was asked for, its rounds are a baseline once `accept` is called."""
         self.benchmarks.append(benchmark)
         verdict = benchmark.verdict
-        broken = verdict.status == "invalid" and not _only_counters_changed(verdict)
+        broken = verdict.status == "invalid" and not verdict.acceptable
         if self.options.update_baselines and benchmark.rounds and not broken:
             disturbed = next((r.disturbed for r in benchmark.rounds if r.disturbed), None)
             if disturbed is None:
@@ -171,7 +171,7 @@ class RunRecord:
         Raises:
             GateFailure: the verdict, in one line a metric.
         """
-        if self.options.update_baselines and (not verdict.wrong or _only_counters_changed(verdict)):
+        if self.options.update_baselines and (not verdict.wrong or verdict.acceptable):
             return
         options = self.options
         fails = (
@@ -235,11 +235,6 @@ class RunRecord:
             cost_per_hour=options.cost_per_hour,
             against=against,
         )
-
-
-def _only_counters_changed(verdict: Verdict) -> bool:
-    """Rows differ from the baseline's, and in nothing else: the user may accept that."""
-    return verdict.metric == "rows" and "--rayperf-update-baselines" in verdict.reason
 
 
 def _is_gone(

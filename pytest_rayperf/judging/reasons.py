@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_rayperf.judging.attribution import tell
-from pytest_rayperf.judging.reference import STALE
+from pytest_rayperf.judging.reference import Reference
 from pytest_rayperf.results import Attribution, Comparison, Interval
 
 ENOUGH_SESSIONS = 5
@@ -39,27 +39,27 @@ def slower(c: Comparison) -> str:
     return f"{c.metric.name} {c.reference:.4g} -> {c.current:.4g} {c.metric.unit}, {show(c.ratio)}"
 
 
-def explain(surest: Comparison, comparisons: Sequence[Comparison], sessions: int | None) -> str:
+def explain(surest: Comparison, comparisons: Sequence[Comparison], reference: Reference | None) -> str:
     """Why the benchmark is what it is, where nothing regressed, and what slowdowns are ruled out.
 
     Args:
         surest: the comparison that decides.
         comparisons: all of them.
-        sessions: of the baseline; None where the reference was measured beside it.
+        reference: the baseline or run; None for what was measured beside it.
     """
     parts = [f"{surest.status}: {surest.metric.name} {show(surest.ratio)}"]
     parts.append(f"slowdowns above {surest.mde:.2f}x are ruled out")
-    if surest.status == "improved" and sessions is not None:
-        parts.append(STALE)
     for other in comparisons:
         if other is not surest and other.status == "inconclusive":
             parts.append(f"of {other.metric.name} those above {other.mde:.2f}x")
     if surest.status == "inconclusive":
         help_ = "more rounds, or a quieter machine"
-        if sessions is not None and sessions < ENOUGH_SESSIONS:
+        sessions = len(reference.recent) if reference is not None and reference.is_kept else ENOUGH_SESSIONS
+        if sessions < ENOUGH_SESSIONS:
             help_ = f"more baseline sessions (there are {sessions}), {help_}"
         parts.append(f"what would help: {help_}")
-    return "; ".join(parts)
+    stale = reference.update if reference is not None and surest.status == "improved" else ""
+    return "; ".join(parts) + stale
 
 
 def creeping(c: Comparison) -> str:

@@ -38,6 +38,8 @@ class Reference:
     beside: whether its one session was measured now, in turn with the rounds (`--rayperf-against`): the i-th
         of its rounds beside the i-th of theirs.
     cores: of the machine that it was measured on; None where that is not known.
+    a_run: whether it is another run's report, and no baseline that could be added to.
+    accepting: whether what is measured is added to it: nobody has to be told how.
     """
 
     name: str
@@ -45,21 +47,34 @@ class Reference:
     sessions: tuple[ReferenceSession, ...]
     beside: bool = False
     cores: int | None = None
+    a_run: bool = False
+    accepting: bool = False
 
     @property
     def source(self) -> str:
         """What messages say of it."""
+        if self.a_run:
+            return f"against {self.name}"
         return f"{self.name}, measured beside it" if self.beside else f"baseline {self.name}"
 
     @property
-    def mend(self) -> str:
-        """What to do about what got worse and is meant; "" where nothing is kept that could be accepted."""
-        return "" if self.beside else "; accept with --rayperf-update-baselines"
+    def is_kept(self) -> bool:
+        """Whether it is a baseline: sessions can be added to it."""
+        return not (self.beside or self.a_run)
 
     @property
-    def stale(self) -> str:
-        """What to do about what got better."""
-        return "" if self.beside else f"; {STALE}"
+    def accept(self) -> str:
+        """What to do about what got worse and is meant; "" where it cannot be done, or is being done."""
+        return self.to_do("accept with --rayperf-update-baselines")
+
+    @property
+    def update(self) -> str:
+        """What to do about what got better; "" in the same cases."""
+        return self.to_do(STALE)
+
+    def to_do(self, what: str) -> str:
+        """The end of a sentence that says `what` to do with the baseline; "" in the same cases."""
+        return f"; {what}" if self.is_kept and not self.accepting else ""
 
     @property
     def recent(self) -> tuple[ReferenceSession, ...]:

@@ -6,7 +6,6 @@ as the run found it: an output that was wrong, workers that died, calls that too
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,8 @@ from pytest_rayperf.baselines.stored import Stored
 from pytest_rayperf.errors import ConfigurationError
 from pytest_rayperf.judging.carrying import carried, most_carried
 from pytest_rayperf.judging.policy import MOST_ROUNDS, Policy, look_schedule
-from pytest_rayperf.judging.reference import STALE, Reference, ReferenceSession
+from pytest_rayperf.judging.reasons import RECORD
+from pytest_rayperf.judging.reference import Reference, ReferenceSession
 from pytest_rayperf.offline.rereading import Report, Reread, as_known, reread, with_rows
 from pytest_rayperf.reports.json import changes_between, verdict_to_json
 from pytest_rayperf.results import STATUSES, Subject, Verdict
@@ -32,10 +32,6 @@ _CALLS = ("batch_latency_p95", "error_rate")
 
 _TOLD = 20
 """Benchmarks that are gone which are named; of more, how many they are."""
-
-_SESSIONS = re.compile(r"more baseline sessions \(there are \d+\), ")
-_MENDS = re.compile(rf"; ({re.escape(STALE)}|(accept|record [a-z ]+) with --rayperf-update-baselines)")
-"""What reasons end in: the mend for a baseline, and none for another run."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,7 @@ def old_run(report: Report, name: str) -> Old:
         if reason is None and one.subject is not None:
             session = ReferenceSession(one.rounds, report["software"], one.work, one.probe)
             cores = report["environment"]["cores"]
-            references[one.key] = Reference(name, one.subject, (session,), cores=cores)
+            references[one.key] = Reference(name, one.subject, (session,), cores=cores, a_run=True)
             unusable.pop(one.key, None)  # measured once more, and then well
         elif one.key not in references:
             unusable[one.key] = reason or "nothing of it is compared"
@@ -261,7 +257,7 @@ def _verdict(one: Reread, report: Report, old: Old, policy: Policy) -> Verdict |
         return None
     found = _judged(one, one.subject, report, old, policy)
     missed_calls = was["status"] == "regressed" and was["metric"] in _CALLS
-    return None if missed_calls and found.status not in ("regressed", "invalid") else _told(found, old)
+    return None if missed_calls and found.status not in ("regressed", "invalid") else found
 
 
 def _judged(one: Reread, subject: Subject, report: Report, old: Old, policy: Policy) -> Verdict:
@@ -291,6 +287,8 @@ def _judged(one: Reread, subject: Subject, report: Report, old: Old, policy: Pol
         return _on_another_machine(one, subject, report, old.environment, reference, policy)
     elsewhere = most_carried(others, subject, report["software"], report["environment"]["cores"])
     found = judge(one.rounds, subject, reference, policy, elsewhere, one.work, one.probe)
+    if reference is None and found.status == "no-baseline":  # of this environment, and others have it
+        return replace(found, reason=f"{found.reason}; {RECORD}")
     if reference is None or not found.comparisons:
         return found
     disturbed = next((r.disturbed for s in reference.sessions for r in s.rounds if r.disturbed), None)
@@ -341,12 +339,3 @@ def _on_another_machine(
 
 def _or(versions: Sequence[str | None]) -> str:
     return " or ".join("none" if version is None else version for version in versions)
-
-
-def _told(verdict: Verdict, old: Old) -> Verdict:
-    """Another run is no baseline: there is nothing in it to update."""
-    reason = verdict.reason
-    if old.a_run:
-        reason = _SESSIONS.sub("", _MENDS.sub("", reason))
-        reason = reason.replace(f"baseline {old.name}", f"against {old.name}")
-    return replace(verdict, reason=reason)

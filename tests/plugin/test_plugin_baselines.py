@@ -137,6 +137,28 @@ def test_rows_that_changed_can_be_accepted(project):
     assert report["benchmarks"][0]["counters"]["rows"] == 32
 
 
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"cpu": SLOWER}, "regressed"),
+        ({"cpu": {"ReadImages": 0.002, "MapBatches(Classify)": 0.002}}, "improved"),
+        ({"rows": 32}, "invalid"),
+        ({"counters": {"model_loads": 9}}, "regressed"),
+    ],
+)
+def test_who_records_is_not_told_to_record(project, change, status):
+    project.tests()
+    project.record(3)
+    project.script(**change)
+    _, judged = project.report()
+    assert "--rayperf-update-baselines" in judged["benchmarks"][0]["verdict"]["reason"]
+    result, report = project.report("--rayperf-update-baselines")
+    assert result.ret == 0
+    verdict = report["benchmarks"][0]["verdict"]
+    assert verdict["status"] == status
+    assert "--rayperf-update-baselines" not in verdict["reason"]
+
+
 def test_rows_that_were_expected_and_are_missing_are_never_accepted(project):
     project.tests("""
         def test_pipe(rayperf):

@@ -31,6 +31,7 @@ class TestCounters:
         assert (verdict.status, verdict.metric, verdict.wrong) == ("invalid", "rows", True)
         assert verdict.reason.startswith("invalid: rows 64 -> 65 a round (exact)")
         assert verdict.reason.endswith(f"; rows are missing or doubled; {ACCEPT}")
+        assert verdict.acceptable
 
     @pytest.mark.parametrize(
         ("then", "now", "status", "ending"),

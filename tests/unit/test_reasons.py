@@ -3,12 +3,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from builders import make_reference, make_rounds
 
 from pytest_rayperf.judging.reasons import creeping, describe, explain, show
 from pytest_rayperf.judging.reference import STALE
 from pytest_rayperf.metrics import CPU_PER_ROW, THROUGHPUT
 from pytest_rayperf.results import Attribution, Change, Comparison, Interval
 
+NOT_TO_UPDATE = tuple(replace(make_reference(), **{how: True}) for how in ("beside", "a_run", "accepting"))
 ACCEPT = "baseline f.json; accept with --rayperf-update-baselines"
 
 
@@ -59,7 +61,7 @@ class TestDescribe:
 class TestExplain:
     def test_unchanged(self):
         surest = comparison(status="unchanged")
-        assert explain(surest, [surest], 3) == (
+        assert explain(surest, [surest], make_reference()) == (
             "unchanged: throughput 0.80x [0.77, 0.83]; slowdowns above 1.15x are ruled out"
         )
 
@@ -67,33 +69,38 @@ class TestExplain:
         surest = comparison(CPU_PER_ROW, "unchanged")
         noisy = comparison(status="inconclusive", mde=1.5)
         fine = comparison(status="unchanged", mde=1.3)
-        assert "of throughput those above 1.50x" in explain(surest, [surest, noisy], 3)
-        assert "those above" not in explain(surest, [surest, fine], 3)
+        assert "of throughput those above 1.50x" in explain(surest, [surest, noisy], make_reference())
+        assert "those above" not in explain(surest, [surest, fine], make_reference())
 
-    @pytest.mark.parametrize(("sessions", "said"), [(1, True), (4, True), (5, False), (20, False)])
+    @pytest.mark.parametrize(
+        ("sessions", "said"), [(1, "there are 1"), (4, "there are 4"), (5, ""), (20, "")]
+    )
     def test_more_sessions_help_while_there_are_few(self, sessions, said):
         surest = comparison(status="inconclusive")
-        text = explain(surest, [surest], sessions)
+        text = explain(surest, [surest], make_reference(*[make_rounds()] * sessions))
         assert text.endswith("a quieter machine")
-        assert (f"(there are {sessions})" in text) == said
+        assert said in text
+        assert ("baseline sessions" in text) == bool(said)
 
     def test_improved_asks_for_an_update_of_the_baseline_if_there_is_one(self):
         surest = comparison(status="improved")
-        assert explain(surest, [surest], 3) == (
+        assert explain(surest, [surest], make_reference()) == (
             f"improved: throughput 0.80x [0.77, 0.83]; slowdowns above 1.15x are ruled out; {STALE}"
         )
-        assert "baseline" not in explain(surest, [surest], None)
+        for other in (None, *NOT_TO_UPDATE):
+            assert "baseline" not in explain(surest, [surest], other)
 
     def test_beside_a_reference_no_session_would_help(self):
         surest = comparison(status="inconclusive")
-        assert explain(surest, [surest], None).endswith(
-            "; what would help: more rounds, or a quieter machine"
-        )
+        for other in (None, replace(make_reference(), a_run=True)):
+            assert explain(surest, [surest], other).endswith(
+                "; what would help: more rounds, or a quieter machine"
+            )
 
     @pytest.mark.parametrize("status", ["unchanged", "improved"])
     def test_no_help_where_none_is_needed(self, status):
         surest = comparison(status=status)
-        assert "help" not in explain(surest, [surest], 1)
+        assert "help" not in explain(surest, [surest], make_reference(make_rounds()))
 
 
 class TestCreeping:

@@ -83,7 +83,7 @@ class TestEnforce:
         assert fails(record_with(**options), Verdict("invalid", "invalid: rows lost", wrong=True))
 
     def test_changed_rows_may_be_accepted(self, record_with):
-        verdict = Verdict("invalid", ROWS_CHANGED, metric="rows", wrong=True)
+        verdict = Verdict("invalid", ROWS_CHANGED, wrong=True, acceptable=True)
         assert fails(record_with(), verdict) == ROWS_CHANGED
         assert fails(record_with(update_baselines=True), verdict) is None
 
@@ -137,7 +137,7 @@ class TestAdd:
     def test_accepted_rows_start_anew(self, record_with):
         record = record_with(update_baselines=True)
         self.before(record)
-        record.add(make_benchmark(Verdict("invalid", ROWS_CHANGED, metric="rows", wrong=True)), SUBJECT)
+        record.add(make_benchmark(Verdict("invalid", ROWS_CHANGED, wrong=True, acceptable=True)), SUBJECT)
         record.accept()
         assert self.sessions(record) == ["abc123"]
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from reported import FULL, HOSTILE, full_run, report_of, with_verdicts
 from wcwidth import wcswidth
 
-from pytest_rayperf.judging.reasons import STALE
+from pytest_rayperf.judging.reference import STALE
 from pytest_rayperf.reports.lines import COLUMNS
 from pytest_rayperf.reports.table import MOST_UNCHANGED
 from pytest_rayperf.reports.terminal import Line, lines_of
