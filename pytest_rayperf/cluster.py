@@ -263,7 +263,7 @@ def close_cluster(cluster: Cluster, *, asks: bool = True) -> None:
     """Shut down what was started here; detach from what was not.
 
     Processes of the cluster that outlive Ray's own shutdown by 10 s are killed: none of ours is left. A
-    Ctrl-C waits for that.
+    Ctrl-C waits for that, a minute at most (`interrupts.PATIENCE_S`).
 
     Args:
         cluster: the one that this process is connected to.

@@ -81,13 +81,24 @@ class Interrupts:
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """None of them comes in between: what is heard within the block comes afterwards."""
+def undisturbed(clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
+    """None of them comes in between: what is heard within the block comes afterwards.
+
+    But a block that hangs can be ended: what is heard after `PATIENCE_S` raises KeyboardInterrupt in it.
+    """
     if not _is_main():
         yield  # Python runs its handlers in the main thread alone
         return
     came: list[int] = []
-    before = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in _ENDS}
+    start = clock()
+
+    def heard(number: int, frame: FrameType | None) -> None:
+        if clock() - start >= PATIENCE_S:
+            came.clear()  # this one is told now
+            raise KeyboardInterrupt(signal.Signals(number).name)
+        came.append(number)
+
+    before = {number: signal.signal(number, heard) for number in _ENDS}
     try:
         yield
     finally:

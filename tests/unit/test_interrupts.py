@@ -136,6 +136,24 @@ class TestUndisturbed:
             assert handlers() != before
         assert handlers() == before
 
+    def test_a_block_that_hangs_can_be_ended(self, handlers):
+        before, reached = handlers(), []
+        with pytest.raises(KeyboardInterrupt, match=r"^SIGTERM$"):
+            self.hanging(reached)
+        assert reached == ["held back"]
+        assert handlers() == before
+
+    @staticmethod
+    def hanging(reached):
+        now = [100.0]
+        with undisturbed(lambda: now[0]):
+            now[0] += PATIENCE_S - 1
+            signal.raise_signal(signal.SIGINT)
+            reached.append("held back")
+            now[0] += 1
+            signal.raise_signal(signal.SIGTERM)
+            reached.append("never")
+
     @staticmethod
     def interrupted(reached, *numbers):
         with undisturbed():
