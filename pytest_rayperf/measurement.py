@@ -144,8 +144,11 @@ class Schedule:
         max_seconds: no further round is started after this long, once there are `looks[0]` rounds.
         warm_ups: rounds before, not counted: they fill page caches and start Ray's task workers. Without
             them the outputs are those of the first round.
-        spares: how many rounds of a variant that lost work are measured again; of those that were disturbed
-            so many more than there are undisturbed ones. What is disturbed after that counts, and says so.
+        spares: how many spoiled rounds of a variant are measured again: so many that lost work, and so many
+            that were disturbed. What is disturbed after that counts, and says so.
+        more_spares: how many disturbed ones besides, for each of its rounds that was not disturbed: a machine
+            that is never quiet has used its spares at the first round, one that is quiet half of the time
+            is seldom at its end before its time is up.
         timed: whether the rounds' times matter; else those that were only disturbed are not spoiled.
         keep_outputs: whether the first outputs of several pipelines are kept, to be compared.
     """
@@ -154,6 +157,7 @@ class Schedule:
     max_seconds: float
     warm_ups: int = 1
     spares: int = 3
+    more_spares: int = 0
     timed: bool = True
     keep_outputs: bool = True
 
@@ -242,8 +246,7 @@ def measure(
     In a schedule without warm-ups the first rounds' outputs are kept, and where they are refused no second
     round is measured.
 
-    A spoiled round is measured again at once, while the schedule has spares and time left. A machine that is
-    never quiet has used its spares at the first round; one that is quiet half of the time never has.
+    A spoiled round is measured again at once, while the schedule has spares and time left.
 
     Raises:
         WorkersLostError: work was lost in one round of a variant more than there are spares.
@@ -299,7 +302,8 @@ def measure(
                     raise WorkersLostError(f"{spoiled.reason}; in {lost[name]} rounds of {name}")
             else:
                 quiet = sum(1 for one in samples.rounds[name] if not one.disturbed)
-                enough = len(repeated) - lost[name] >= schedule.spares + quiet
+                spares = schedule.spares + schedule.more_spares * quiet
+                enough = len(repeated) - lost[name] >= spares
                 if enough or not schedule.timed or clock() - start >= budget:
                     return replace(execution, round=replace(execution.round, disturbed=spoiled.reason))
             samples.repeated[name] = [*repeated, spoiled.reason]

@@ -32,6 +32,10 @@ __tracebackhide__ = True  # who reads the traceback of a pipeline looks for its 
 OnProgress = Callable[[Item, Progress, Schedule], None]
 
 
+_MORE_SPARES = 2
+"""For each undisturbed round: two of three may be disturbed."""
+
+
 class Workbench:
     """What a test's measurements have in common.
 
@@ -150,7 +154,10 @@ class Workbench:
         self.on_progress(self.item, progress, self._schedule(self.record.policy()))
 
     def _schedule(self, policy: Policy, warm_ups: int = 1) -> Schedule:
-        return Schedule(policy.looks, self.record.options.max_time, warm_ups, timed=policy.timed)
+        # Rounds in turn with a far side are judged though they were disturbed.
+        more = 0 if self._far is not None else _MORE_SPARES
+        most = self.record.options.max_time
+        return Schedule(policy.looks, most, warm_ups, more_spares=more, timed=policy.timed)
 
 
 def _probed(before: Lap, after: Lap) -> Probe | None:

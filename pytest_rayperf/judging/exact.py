@@ -1,9 +1,11 @@
-"""What has no noise against its reference: counters and counted work, compared exactly. Pure."""
+"""What has no noise against its reference: counters and counted work, compared exactly. Pure.
+
+Of sleeping that is so, and not of the time that it is a part of (`slept.py`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 from pytest_rayperf.judging.reference import Reference
 from pytest_rayperf.judging.slept import times_as_long
@@ -52,37 +54,37 @@ def judge_work(
     Args:
         work: what is counted now.
         reference: what it is compared with.
-        rounds: this session's: what more sleeping is a part of.
-        max_slowdown: the factor that counts as one, of sleeping.
+        rounds: this session's: of their times sleeping is a part.
+        max_slowdown: the factor by which sleeping has to make them longer.
     """
     then = None if work is None else reference.work_with(work.software)
     if work is None or then is None:
         return None
-    changes = list(_that_count(compare_work(work, then), rounds, max_slowdown))
-    worse = [change for change in changes if change.regression]
-    told = worse or changes
+    found = {
+        change: said
+        for change in compare_work(work, then)
+        if change.gates and (said := _said(change, work, rounds, max_slowdown))
+    }
+    worse = {change: said for change, said in found.items() if change.regression}
+    told = worse or found
     if not told:
         return None
     status: Status = "regressed" if worse else "improved"
     ending = reference.accept if worse else reference.update
-    lines = [f"{status}: {change.explanation} (exact); {reference.source}{ending}" for change in told]
-    first = told[0]
+    lines = [f"{status}: {said}; {reference.source}{ending}" for said in told.values()]
+    first = next(iter(told))
     return Verdict(status, "\n".join(lines), metric=first.counter, ratio=first.ratio, threshold=1.0)
 
 
-def _that_count(
-    changes: Sequence[WorkChange], rounds: Sequence[Round], max_slowdown: float
-) -> Iterator[WorkChange]:
-    for change in changes:
-        if not change.gates:
-            continue
-        if change.counter != SLEPT_MICROSECONDS:
-            yield change
-            continue
-        factor = times_as_long(change, rounds)
-        if factor is not None and (factor > max_slowdown or factor * max_slowdown < 1):
-            of = "its tasks" if change.unit == "a row" else "the round"
-            yield replace(change, explanation=f"{change.explanation}, {factor:.2f}x the time of {of}")
+def _said(change: WorkChange, work: Work, rounds: Sequence[Round], max_slowdown: float) -> str | None:
+    """The change in words; None where it does not count."""
+    text = f"{change.explanation} (exact)"
+    if change.counter != SLEPT_MICROSECONDS:
+        return text
+    factor = times_as_long(change, work, rounds)
+    if factor is None or 1 / max_slowdown <= factor <= max_slowdown:
+        return None
+    return f"{text}, {factor:.2f}x the time, threshold {max_slowdown:.2f}"
 
 
 def _counter_change(name: str, old: int, new: int, reference: Reference) -> str:

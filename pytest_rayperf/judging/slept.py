@@ -1,68 +1,135 @@
 """How much slower more sleeping makes a pipeline: what it asks for is counted, its share is measured. Pure.
 
-Other counted work is work however little it is. A sleep is time, and time has a threshold.
+Other counted work is work however little it is. A sleep is time, and time has a threshold. What is not known
+here for sure is left to the rounds' times to say.
 """
 
 from __future__ import annotations
 
+import math
+import re
 import statistics
 from collections.abc import Sequence
 
-from pytest_rayperf.results import Operator, Round
+from pytest_rayperf.metrics import UDF_CALLS
+from pytest_rayperf.results import Round
 from pytest_rayperf.work.comparison import WorkChange
+from pytest_rayperf.work.counts import OperatorWork, Work
+
+_BATCHES = re.compile(r"MapBatches\((.*)\)", re.DOTALL)
+_BY_ROW = re.compile(r"(Map|Filter|FlatMap)\(.*\)", re.DOTALL)
+_AS_MANY = re.compile(r"Map\(.*\)|Write", re.DOTALL)
+"""Operators that give as many rows as they get."""
 
 
-def times_as_long(change: WorkChange, rounds: Sequence[Round]) -> float | None:
-    """The time that sleeping is a part of, now, over what it would be had the sleep not changed; above 0.
+def times_as_long(change: WorkChange, work: Work, rounds: Sequence[Round]) -> float | None:
+    """How many times as long it takes for the change: above 1 for more sleeping; at least so many, if known.
 
-    Of sleeps a row that is the wall time of the operator's tasks, of those of a construction the round's. Of
-    tasks that run at once each sleeps its own part, so that the ratio is one of them all. The median of the
-    rounds that tell; None where none does, or where they took less time than the sleep that was added: then
-    what was counted is not what they did.
+    What all tasks of the operator sleep more is compared with their time, for those that run at once sleep at
+    once; and with the round's, for an operator that has little of it makes nothing slow. Of both factors the
+    one nearer to 1 counts; of rounds the median.
+
+    None where it cannot be told: of a construction, which may hide behind reading; where it is not known how
+    often a round did what the pass did, or for how long; where it took less than the sleep that was added.
 
     Args:
-        change: of slept microseconds, in an operator that both sides have.
+        change: of slept microseconds a row, in an operator that both sides have.
+        work: that the change is of, now.
         rounds: those of now.
     """
-    found = [ratio for one in rounds if (ratio := _ratio(change, one)) is not None]
+    counted = next((one for one in work.operators if one.name == change.operator), None)
+    if counted is None or change.unit != "a row":
+        return None
+    added = ((change.now or 0) - (change.then or 0)) / 1e6
+    found = [ratio for one in rounds if (ratio := _ratio(added, counted, work, one)) is not None]
     return statistics.median(found) if found else None
 
 
-def _ratio(change: WorkChange, round_: Round) -> float | None:
-    times, wall = _times(change, round_), _wall(change, round_)
+def _ratio(added: float, counted: OperatorWork, work: Work, round_: Round) -> float | None:
+    place = _place(counted, work, round_)
+    times = None if place is None else _times(counted, work, round_, *place)
+    wall = None if place is None else round_.operators[place[0]].wall_s
     if times is None or not wall:
         return None
-    before = wall - times * ((change.now or 0) - (change.then or 0)) / 1e6
-    return wall / before if before > 0 else None
-
-
-def _times(change: WorkChange, round_: Round) -> int | None:
-    """How often a round did what the change is of: for how many rows, or once."""
-    if change.unit != "a row":
-        return 1
-    place = _place(change, round_)
-    if place is None:
+    slept = added * times
+    if not wall - slept > 0:
         return None
-    # What went in came out of the operator before. An operator that Ray Data fused with one that keeps fewer
-    # rows slept for fewer, and one that makes more of them slept before it did.
-    counts = [one.rows for one in round_.operators[max(0, place - 1) : place + 1]]
-    return min((n for n in counts if n is not None), default=None)
+    of_tasks, of_round = wall / (wall - slept), _without(round_.wall_seconds, slept)
+    return min(of_tasks, of_round) if added > 0 else max(of_tasks, of_round)
 
 
-def _wall(change: WorkChange, round_: Round) -> float | None:
-    if change.unit != "a row":
-        return round_.wall_seconds
-    place = _place(change, round_)
-    return None if place is None else round_.operators[place].wall_s
+def _without(seconds: float, slept: float) -> float:
+    """A round's time over that without the sleep. Tasks that ran at once may have slept longer than it."""
+    return seconds / (seconds - slept) if seconds > slept else math.inf
 
 
-def _place(change: WorkChange, round_: Round) -> int | None:
-    """Where among the round's operators, which may be fused, the counted one is."""
-    name, _, number = change.operator.partition(" #")
-    found = [place for place, one in enumerate(round_.operators) for part in _parts(one) if part == name]
-    index = int(number or 1) - 1
-    return found[index] if index < len(found) else None
+def _times(counted: OperatorWork, work: Work, round_: Round, place: int, part: int) -> float | None:
+    """How many rows' sleep a round had, in rows of the pass.
+
+    A pass has few rows, and so has its last batch. A UDF of batches may sleep once a batch or once a row:
+    what is less is taken.
+    """
+    batches = _BATCHES.fullmatch(_base(counted.name)[0])
+    if batches is None:
+        by_row = _BY_ROW.fullmatch(_base(counted.name)[0])
+        return _rows_in(round_, place, part) if by_row else None
+    calls = _calls(counted, work, round_)
+    rows = _rows_of_calls(counted, round_) or _rows_in(round_, place, part)
+    if not calls or not rows or not counted.rows:
+        return None
+    calls_of_the_pass = -(-counted.rows * calls // rows)
+    return min(rows, calls * counted.rows / calls_of_the_pass)
 
 
-def _parts(operator: Operator) -> list[str]:
-    return operator.name.split("->")
+def _calls(counted: OperatorWork, work: Work, round_: Round) -> int | None:
+    """How often the round called the UDF; without the calls themselves, as in a report, if it has but one."""
+    if round_.calls:
+        return sum(1 for call in round_.calls if call.udf == _udf(counted)) or None
+    several = sum(1 for one in work.operators if _BATCHES.fullmatch(_base(one.name)[0])) > 1
+    return None if several else round_.counters.get(UDF_CALLS)
+
+
+def _rows_of_calls(counted: OperatorWork, round_: Round) -> int | None:
+    rows = [call.rows for call in round_.calls if call.udf == _udf(counted)]
+    return None if None in rows else sum(n for n in rows if n is not None)
+
+
+def _rows_in(round_: Round, place: int, part: int) -> int | None:
+    """What went into that part of a fused operator, if anything tells it."""
+    if part == 0 and place > 0:
+        return round_.operators[place - 1].rows
+    parts = _parts(round_.operators[place].name)[part:]
+    return round_.operators[place].rows if all(_AS_MANY.fullmatch(one) for one in parts) else None
+
+
+def _place(counted: OperatorWork, work: Work, round_: Round) -> tuple[int, int] | None:
+    """Which of the round's operators, and which part of it where several are fused, the counted one is.
+
+    None where there are more of that name than were counted: what was executed besides has some.
+    """
+    name, number = _base(counted.name)
+    found = [
+        (place, part)
+        for place, one in enumerate(round_.operators)
+        for part, each in enumerate(_parts(one.name))
+        if each == name
+    ]
+    same = sum(1 for one in work.operators if _base(one.name)[0] == name)
+    return found[number - 1] if len(found) == same else None
+
+
+def _udf(counted: OperatorWork) -> str:
+    """As its calls have it (`udfs/batches.py`)."""
+    name, number = _base(counted.name)
+    udf = name.removeprefix("MapBatches(").removesuffix(")")
+    return udf if number == 1 else f"{udf}#{number}"
+
+
+def _base(name: str) -> tuple[str, int]:
+    """`Map(f) #2`: the second `Map(f)`."""
+    base, _, number = name.rpartition(" #")
+    return (base, int(number)) if base and number.isdecimal() else (name, 1)
+
+
+def _parts(name: str) -> list[str]:
+    return name.split("->")

@@ -103,12 +103,9 @@ def rows_to_count_again(now: Work, then: Work) -> int | None:
 
 
 def counts_more(now: Work, then: Work) -> bool:
-    """Whether `now` has a counter that no operator of `then` has: one that was not counted then."""
-    return bool(_counters(now) - _counters(then))
-
-
-def _counters(work: Work) -> set[str]:
-    return {name for operator in work.operators for name in (*operator.counts, *operator.construction)}
+    """Whether `now` has a counter of which `then` tells nothing: it was not counted then."""
+    counters = {name for operator in now.operators for name in (*operator.counts, *operator.construction)}
+    return not all(then.tells_of(counter) for counter in counters)
 
 
 def same_code(one: Work, other: Work) -> bool:

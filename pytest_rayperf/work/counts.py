@@ -1,4 +1,4 @@
-"""What a pipeline's operators did for their rows, counted: torch calls, FLOPs, Python calls, bytes, files.
+"""What a pipeline's operators did for their rows, counted: torch calls, FLOPs, Python calls, bytes, sleep.
 
 The data that counting makes and comparing reads, and its JSON. Standard library only.
 """
@@ -80,7 +80,7 @@ class Work:
 
     operators: in the order of the pipeline.
     software: versions that counts depend on, by name (`GATING_SOFTWARE`); what is not there is not in it.
-    undetermined: what was left out, each with its reason, in words.
+    undetermined: what was left out, each with its reason, in words (`left_out`).
     """
 
     operators: tuple[OperatorWork, ...]
@@ -95,6 +95,17 @@ class Work:
         """
         # What lists files gets paths; the read behind it gives the rows.
         return next((one.rows for one in self.operators if one.name != "ListFiles"), 0)
+
+    def tells_of(self, counter: str) -> bool:
+        """Whether any operator has it, or it is said why one has not."""
+        return any(counter in one.counts or counter in one.construction for one in self.operators) or any(
+            f": {counter}: " in note for note in self.undetermined
+        )
+
+
+def left_out(operator: str, counter: str, why: str, *, construction: bool = False) -> str:
+    """That a counter of an operator, or of its UDF's construction, is not told."""
+    return f"{operator}{', construction' if construction else ''}: {counter}: {why}"
 
 
 def work_to_json(work: Work) -> dict[str, Any]:
@@ -163,9 +174,9 @@ def merge_passes(passes: Sequence[Work]) -> Work:
     for same in zip(*(one.operators for one in passes), strict=True):
         name = same[0].name
         construction, varying = _agreed([operator.construction for operator in same])
-        notes += [f"{name}, construction: {counter}: {values}" for counter, values in varying.items()]
+        notes += [left_out(name, *one, construction=True) for one in varying.items()]
         counts, varying = _agreed([operator.counts for operator in same])
-        notes += [f"{name}: {counter}: {values}" for counter, values in varying.items()]
+        notes += [left_out(name, *one) for one in varying.items()]
         calls = _fewest([operator.calls for operator in same])
         direct = _fewest([operator.direct for operator in same])
         operators.append(OperatorWork(name, same[0].rows, construction, counts, calls, direct))

@@ -30,6 +30,7 @@ from pytest_rayperf.work.counts import (
     OperatorWork,
     Work,
     WorkUncountable,
+    left_out,
     merge_passes,
     work_from_json,
     work_to_json,
@@ -208,8 +209,10 @@ def _count_stage(
             data = function(data, context)
         return list(cut(data, rows)) if stage.source else list(data)
 
-    def note(problems: dict[str, str], part: str = "") -> None:
-        notes.extend(f"{stage.name}{part}: {counter}: {why}" for counter, why in sorted(problems.items()))
+    def note(problems: dict[str, str], construction: bool = False) -> None:
+        notes.extend(
+            left_out(stage.name, *one, construction=construction) for one in sorted(problems.items())
+        )
 
     threads = set(threading.enumerate())
     construction = _construct(stage, watch, note)
@@ -257,7 +260,7 @@ def _construct(stage: Stage, watch: Callable[[Probe], None], note: Callable[...,
     with Probe() as probe:
         watch(probe)
         stage.transformer.init()
-    note(dict(probe.counted.problems), ", construction")
+    note(dict(probe.counted.problems), True)
     context = ray.data._map_actor_context
     # By name until Ray 2.5x: one instance.
     instances = context.udf_instances.values() if hasattr(context, "udf_instances") else [context.udf_map_fn]

@@ -10,52 +10,82 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
+_REAL = time.sleep
+
 
 @dataclass
 class Sleeps:
-    """microseconds: asked for by this thread, each sleep's rounded to whole ones.
+    """microseconds: asked for by `thread`, each sleep's rounded to whole ones.
 
     original: what `time.sleep` was before.
-    problem: why not all of it is known.
+    problem: why not all of it is known. What C code calls that has kept the original (a `functools.partial`
+        made before) is seen by nobody.
     """
 
     microseconds: int = 0
-    original: Callable[[Any], None] = time.sleep
+    original: Callable[..., Any] = _REAL
+    thread: int = 0
     problem: str | None = None
-    _counting: Callable[[Any], None] | None = None
-    _changed: list[tuple[dict[str, Any], str]] = field(default_factory=list)
+    _met: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def meet(self, frame: FrameType) -> None:
-        """A function is entered that was not before: what its module imported from `time` counts too."""
-        for name in frame.f_code.co_names:
-            if frame.f_globals.get(name) is self.original:
-                frame.f_globals[name] = self._counting
-                self._changed.append((frame.f_globals, name))
+        """A function is entered: what its module has by `from time import sleep` counts as well."""
+        names = frame.f_globals
+        if id(names) not in self._met and names is not globals():
+            self._met[id(names)] = names
+            _replace(names, self.original, _sleep)
 
     def hear(self, frame: FrameType) -> None:
         """The original is called in `frame`: by a name that was not seen, unless it is called here."""
         if frame.f_globals is not globals():
             self.problem = "time.sleep is called by another name, such as a closure's or an attribute"
 
+    def add(self, seconds: object) -> None:
+        """So long has this thread slept."""
+        try:
+            self.microseconds += round(float(seconds) * 1e6)  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError):  # another sleep than time's takes it
+            self.problem = f"time.sleep was replaced by what takes {type(seconds).__name__}"
+
+    def leave(self) -> None:
+        """The names of modules are what they were, but for those that have changed since."""
+        for names in self._met.values():
+            _replace(names, _sleep, self.original)
+
+
+_open: Sleeps | None = None
+
+
+def _sleep(*arguments: Any, **keywords: Any) -> Any:
+    """In the place of `time.sleep`; one for all blocks, so that what was kept in one counts in the next."""
+    sleeps = _open
+    result = (_REAL if sleeps is None else sleeps.original)(*arguments, **keywords)
+    if sleeps is not None and threading.get_ident() == sleeps.thread:
+        sleeps.add(next(iter((*arguments, *keywords.values())), 0))
+    return result
+
+
+# By reference, as what it stands for: the process that gets it has the real one.
+_sleep.__module__, _sleep.__name__, _sleep.__qualname__ = "time", "sleep", "sleep"
+
 
 @contextmanager
 def counted_sleeps() -> Iterator[Sleeps]:
     """Count until the end of the block. Every thread sleeps as before; this one's sleeps are counted."""
-    original, thread = time.sleep, threading.get_ident()
-    sleeps = Sleeps(original=original)
-
-    def sleep(seconds: Any, /) -> None:
-        original(seconds)  # which says what is wrong with them
-        if threading.get_ident() == thread:
-            sleeps.microseconds += round(float(seconds) * 1e6)
-
-    sleeps._counting = sleep
-    time.sleep = sleep
+    global _open
+    # Who has kept ours may have put it back since.
+    original = _REAL if time.sleep is _sleep else time.sleep
+    _open = sleeps = Sleeps(original=original, thread=threading.get_ident())
+    time.sleep = _sleep
     try:
         yield sleeps
     finally:
-        if time.sleep is sleep:  # a test's own stays
+        _open = None
+        sleeps.leave()
+        if time.sleep is _sleep:  # else the block's own stays
             time.sleep = original
-        for names, name in sleeps._changed:
-            if names.get(name) is sleep:
-                names[name] = original
+
+
+def _replace(names: dict[str, Any], old: object, new: object) -> None:
+    for name in [name for name, value in names.items() if value is old]:
+        names[name] = new

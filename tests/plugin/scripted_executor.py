@@ -23,6 +23,7 @@ DEFAULTS = {
     "rows": 64,
     "seconds": 2.0,
     "cpu": {"ReadImages": 0.002, "MapBatches(Classify)": 0.008},  # seconds a row
+    "walls": {},  # seconds of an operator's tasks in a round
     "memory": 400_000_000,
     "counters": {"model_loads": 1},
     "outputs": {"prediction": list(range(64))},
@@ -68,7 +69,12 @@ class ScriptedExecutor:
             rows=rows,
             wall_seconds=plan["seconds"] * noise.lognormvariate(0, plan["noise"]),
             operators=tuple(
-                Operator(name, cpu_s=cpu * rows * noise.lognormvariate(0, plan["noise"]), rows=rows)
+                Operator(
+                    name,
+                    wall_s=plan["walls"].get(name),
+                    cpu_s=cpu * rows * noise.lognormvariate(0, plan["noise"]),
+                    rows=rows,
+                )
                 for name, cpu in plan["cpu"].items()
             ),
             counters=plan["counters"],

@@ -180,6 +180,42 @@ def test_a_counter_that_was_not_counted_then_is_recorded_with_the_next_session(p
     assert "files opened a row 0 -> 2 (exact)" in reason
 
 
+SLEEPS = """
+    import pytest
+
+    MARK
+    def test_pipe(rayperf):
+        tasks = {"MapBatches(Classify)": 1.5}
+        # Eight calls, of which a pass has four.
+        pipe = {"calls": 8, "walls": tasks, "figures": {"startup_seconds": 1.0}}
+        rayperf(lambda: {**pipe, "work": {"slept_microseconds": SLEPT}})
+"""
+
+
+@pytest.mark.parametrize(
+    ("mark", "slept", "metric"),
+    [
+        ("", 4 * 60_000, "slept_microseconds"),  # 1.32x of the round's two seconds
+        ("", 4 * 10_000, None),
+        ("@pytest.mark.rayperf(max_slowdown=1.03)", 4 * 10_000, "slept_microseconds"),
+        ("@pytest.mark.rayperf(max_slowdown=1.5)", 4 * 60_000, None),
+    ],
+)
+def test_more_sleep_than_the_threshold_is_a_regression_on_the_first_run(project, mark, slept, metric):
+    test = SLEEPS.replace("MARK", mark)
+    project.tests(test.replace("SLEPT", "0"))
+    project.record()
+    project.tests(test.replace("SLEPT", str(slept)))
+    result, report = project.report("--rayperf-gate")
+    verdict = report["benchmarks"][0]["verdict"]
+    assert result.ret == (1 if metric else 0), result.stdout.str()
+    if metric:
+        assert (verdict["status"], verdict["metric"]) == ("regressed", metric)
+        assert "microseconds slept a row 0 -> " in verdict["reason"]
+    else:
+        assert "slept" not in verdict["reason"]
+
+
 def test_nothing_is_counted_of_what_its_counters_fail(project):
     test = """
         def test_pipe(rayperf):

@@ -85,6 +85,7 @@ class Bench:
         accept=True,
         timed=True,
         keep=True,
+        more_spares=0,
         **more,
     ):
         def is_settled(samples):
@@ -98,7 +99,7 @@ class Bench:
         measure(
             self.pipelines,
             self.executor,
-            Schedule(looks, max_seconds, warm_ups, timed=timed, keep_outputs=keep),
+            Schedule(looks, max_seconds, warm_ups, more_spares=more_spares, timed=timed, keep_outputs=keep),
             self.samples,
             clock=self.clock,
             settled=is_settled,
@@ -566,16 +567,18 @@ class TestSpoiled:
         assert [r.disturbed for r in bench.samples.rounds["fix"]] == ["call 5", "call 6"]
         assert [r.disturbed for r in bench.samples.rounds["antipattern"]] == ["", ""]
 
-    def test_each_undisturbed_round_is_one_spare_more(self):
-        """So that a machine that is quiet half of the time is measured to the end."""
-        bench = self.bench(lambda call: Spoiled("half") if call > 1 and call % 2 == 0 else None)
-        bench.run(looks=(12,))
-        assert bench.samples.repeated["fix"] == ["half"] * 12
-        assert [r.disturbed for r in bench.samples.rounds["fix"]] == [""] * 12
+    def test_each_undisturbed_round_may_be_spares_more(self):
+        for more, each in ((0, 2), (1, 2), (2, 3)):  # of so many rounds one is not disturbed
+            bench = self.bench(lambda call, each=each: Spoiled("loud") if call > 1 and call % each else None)
+            bench.run(looks=(12,), more_spares=more)
+            disturbed = [r.disturbed for r in bench.samples.rounds["fix"]]
+            assert (disturbed == [""] * 12) == (more > 0)
 
-    def test_the_spares_of_a_machine_that_stays_loud_end(self):
-        bench = self.bench(lambda call: Spoiled("loud") if call > 3 else None).run(looks=(4,))
-        assert bench.samples.repeated["fix"] == ["loud"] * 5
+    @pytest.mark.parametrize(("more", "again"), [(0, 3), (1, 5), (2, 7)])
+    def test_on_a_machine_that_becomes_loud_they_come_to_an_end(self, more, again):
+        bench = self.bench(lambda call: Spoiled("loud") if call > 3 else None)
+        bench.run(looks=(4,), more_spares=more)
+        assert bench.samples.repeated["fix"] == ["loud"] * again
         assert [r.disturbed for r in bench.samples.rounds["fix"]] == ["", "", "loud", "loud"]
 
     def test_disturbed_rounds_take_no_spare_of_those_that_lost_work(self):

@@ -32,8 +32,8 @@ from pytest_rayperf.offline.rejudging import compare, failed, old_baselines, old
 from pytest_rayperf.reports import json as json_report
 from pytest_rayperf.reports.json import report_on
 from pytest_rayperf.reports.schema import Unfit, conform
-from pytest_rayperf.results import STATUSES, Verdict
-from pytest_rayperf.work.counts import Work
+from pytest_rayperf.results import STATUSES, Operator, Verdict
+from pytest_rayperf.work.counts import OperatorWork, Work
 
 OTHER = replace(ENVIRONMENT, id="gpu-8")
 UPGRADED = {**SOFTWARE, "ray": "2.60.0"}
@@ -115,6 +115,30 @@ class TestTwoRuns:
             report(benchmark(work=Work((more,), WORK.software))),
         )
         assert (said["status"], said["metric"]) == ("regressed", "flops")
+
+    def test_so_is_what_a_pipeline_of_one_udf_sleeps(self):
+        """Which calls there were is not in a report, and how many is."""
+        name = "MapBatches(Classify)"
+
+        def slept(microseconds):
+            work = Work(
+                (OperatorWork(name, 32, {}, {"slept_microseconds": microseconds}, {}),), WORK.software
+            )
+            rounds = [
+                replace(
+                    one,
+                    wall_seconds=2.0,
+                    operators=(Operator("ReadRange", rows=64), Operator(name, wall_s=2.0, rows=64)),
+                    counters={"udf_calls": 8},
+                )
+                for one in near()
+            ]
+            return report(benchmark(rounds, work=work))
+
+        said = verdict(slept(0), slept(4 * 60_000))
+        assert (said["status"], said["metric"]) == ("regressed", "slept_microseconds")
+        assert "(exact), 1.32x the time, threshold 1.10; against old.json" in said["reason"]
+        assert verdict(slept(0), slept(4 * 10_000))["metric"] != "slept_microseconds"
 
     def test_other_images_are_incomparable(self):
         other = replace(SUBJECT, images=96)

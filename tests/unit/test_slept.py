@@ -6,143 +6,259 @@ import math
 from dataclasses import replace
 
 import pytest
-from builders import make_reference
+from builders import SUBJECT, make_reference
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_rayperf.judging.exact import judge_work
+from pytest_rayperf.judging.policy import Policy
 from pytest_rayperf.judging.slept import times_as_long
-from pytest_rayperf.results import Operator, Round
-from pytest_rayperf.work.comparison import WorkChange
+from pytest_rayperf.results import Call, Operator, Round
+from pytest_rayperf.verdict import judge
+from pytest_rayperf.work.comparison import WorkChange, compare_work
 from pytest_rayperf.work.counts import OperatorWork, Work
 
 CLASSIFY = "MapBatches(Classify)"
 
 
-def change(now=2000.0, then=1000.0, operator=CLASSIFY, unit="a row") -> WorkChange:
+def work(*operators: tuple[str, int] | str, slept=0, rows=32, ray="2.60") -> Work:
+    """Of these, or of one: the first sleeps so many microseconds in all of a pass."""
+    names = operators or (CLASSIFY,)
+    counts = [{"slept_microseconds": slept if index == 0 else 0} for index in range(len(names))]
+    made = (OperatorWork(name, rows, {}, count, {}) for name, count in zip(names, counts, strict=True))
+    return Work(tuple(made), {"ray": ray})
+
+
+def change(now=1781.25, then=1000.0, operator=CLASSIFY, unit="a row") -> WorkChange:
     return WorkChange(operator, "slept_microseconds", unit, now, then, True, "it slept")
 
 
-def rounds(*operators: Operator, wall_seconds=10.0, n=1) -> list[Round]:
-    return [Round(100, wall_seconds, operators)] * n
-
-
-def operator(name=CLASSIFY, wall_s: float | None = 1.0, rows: int | None = 100) -> Operator:
+def operator(name=CLASSIFY, wall_s: float | None = 1.0, rows: int | None = 128) -> Operator:
     return Operator(name, wall_s=wall_s, rows=rows)
+
+
+def a_round(*operators: Operator, batch=16, udf="Classify", wall_seconds=1.0, rows=128, **more) -> Round:
+    """128 rows, in calls of `batch` rows each but for the last."""
+    sizes = [batch] * (rows // batch) + [rows % batch] * bool(rows % batch)
+    calls = tuple(Call(udf, 0.01, size) for size in sizes)
+    return Round(rows, wall_seconds, operators, **{"calls": calls, **more})
 
 
 class TestTimesAsLong:
     def test_is_the_time_of_the_tasks_over_what_it_would_be_without_what_was_added(self):
-        # 100 rows sleep a millisecond more each: 0.1 of the 1.1 s.
-        assert times_as_long(change(), rounds(operator(wall_s=1.1))) == pytest.approx(1.1)
+        # 128 rows sleep 0.78125 ms more each: 0.1 of the 1.1 s.
+        found = times_as_long(change(), work(), [a_round(operator(wall_s=1.1))])
+        assert found == pytest.approx(1.1)
 
     def test_where_less_is_slept_it_is_below_1(self):
-        assert times_as_long(change(1000, 2000), rounds(operator(wall_s=0.9))) == pytest.approx(0.9)
+        found = times_as_long(
+            change(1000, 1781.25), work(), [a_round(operator(wall_s=0.9), wall_seconds=0.5)]
+        )
+        assert found == pytest.approx(0.9)
 
     def test_of_several_rounds_the_median_counts(self):
-        one, two, three = (operator(wall_s=wall) for wall in (1.1, 0.2, 100.0))
-        assert times_as_long(change(), rounds(one) + rounds(two) + rounds(three)) == pytest.approx(1.1)
+        rounds = [a_round(operator(wall_s=wall)) for wall in (1.1, 0.2, 100.0)]
+        assert times_as_long(change(), work(), rounds) == pytest.approx(1.1)
 
-    def test_of_an_operator_that_ray_data_fused_with_others_it_is_their_time(self):
-        fused = operator(f"ReadImage->Map(f)->{CLASSIFY}->Write", wall_s=1.1)
-        assert times_as_long(change(), rounds(fused)) == pytest.approx(1.1)
+    @pytest.mark.parametrize(
+        ("wall_seconds", "found"),
+        [(0.05, 1.1), (0.1, 1.1), (0.6, 1.1), (2.0, 2.0 / 1.9), (1000.0, 1000 / 999.9)],
+    )
+    def test_an_operator_that_has_little_of_the_round_makes_little_slow(self, wall_seconds, found):
+        one = a_round(operator(wall_s=1.1), wall_seconds=wall_seconds)
+        assert times_as_long(change(), work(), [one]) == pytest.approx(found)
 
-    def test_the_second_of_one_name_is_the_second(self):
-        twice = rounds(operator(wall_s=9.0), operator(wall_s=1.1))
-        assert times_as_long(change(operator=f"{CLASSIFY} #2"), twice) == pytest.approx(1.1)
-        fused = rounds(operator(f"{CLASSIFY}->{CLASSIFY}", wall_s=1.1))
-        assert times_as_long(change(operator=f"{CLASSIFY} #2"), fused) == pytest.approx(1.1)
-        assert times_as_long(change(operator=f"{CLASSIFY} #3"), twice) is None
+    def test_nor_does_it_make_much_faster(self):
+        one = a_round(operator(wall_s=0.9), wall_seconds=1000.0)
+        assert times_as_long(change(1000, 1781.25), work(), [one]) == pytest.approx(1000 / 1000.1)
 
-    @pytest.mark.parametrize(("before", "own"), [(100, 50), (50, 100), (None, 50), (50, None)])
-    def test_of_rows_in_and_out_the_fewer_slept(self, before, own):
-        through = rounds(operator("ReadRange", rows=before), operator(wall_s=1.1, rows=own))
-        assert times_as_long(change(), through) == pytest.approx(1.1 / 1.05)
+    @pytest.mark.parametrize("batch", [1, 16, 20, 31, 32, 33, 64, 100, 256, 1000])
+    @pytest.mark.parametrize("rows", [1, 16, 32])
+    def test_a_sleep_a_batch_is_one_a_batch_in_the_round_however_the_pass_was_cut(self, batch, rows):
+        """The pass has few rows: of larger batches than it has, the sleep a row is not the round's."""
+        calls_of_the_pass, calls = math.ceil(rows / batch), 3
+        slept = 50_000 * calls_of_the_pass
+        one = a_round(operator(wall_s=1.0), batch=batch, rows=calls * batch, wall_seconds=0.2)
+        found = times_as_long(change(slept / rows, 0), work(rows=rows), [one])
+        assert found == pytest.approx(1.0 / 0.85)
 
-    def test_rows_of_an_earlier_operator_do_not_count(self):
-        through = rounds(operator("A", rows=1), operator("B"), operator(wall_s=1.1))
-        assert times_as_long(change(), through) == pytest.approx(1.1)
+    @pytest.mark.parametrize("batch", [1, 7, 20, 32, 50, 128])
+    def test_a_sleep_a_row_is_not_overestimated(self, batch):
+        found = times_as_long(change(), work(), [a_round(operator(wall_s=1.1), batch=batch)])
+        assert 1 < found <= 1.1 + 1e-9
 
-    def test_of_a_construction_it_is_the_round(self):
-        built = change(2_000_000, 0, unit="a construction")
-        assert times_as_long(built, rounds(operator(), wall_seconds=12.0)) == pytest.approx(1.2)
+    def test_of_a_report_which_has_no_calls_their_number_does_where_there_is_one_udf(self):
+        one = a_round(operator("ReadRange"), operator(wall_s=1.1), calls=(), counters={"udf_calls": 2})
+        # 64 rows a call, of which the pass had 32.
+        assert times_as_long(change(), work(), [one]) == pytest.approx(1.1 / 1.05)
+        assert times_as_long(change(), work(CLASSIFY, "MapBatches(f)"), [one]) is None
+        assert times_as_long(change(), work(), [replace(one, counters={})]) is None
+
+    def test_rows_that_calls_do_not_tell_the_operators_do(self):
+        calls = (Call("Classify", 0.01, None),) * 8
+        through = a_round(operator("ReadRange", rows=128), operator(wall_s=1.1, rows=7), calls=calls)
+        assert times_as_long(change(), work(), [through]) == pytest.approx(1.1)
+        first = a_round(operator(wall_s=1.1), calls=calls)
+        assert times_as_long(change(), work(), [first]) is None  # it may have made rows of rows
+
+    @pytest.mark.parametrize("name", ["Map(f)", "Filter(f)", "FlatMap(f)"])
+    def test_what_is_called_a_row_sleeps_once_for_each_that_goes_in(self, name):
+        through = a_round(operator("ReadRange", rows=128), operator(name, wall_s=1.1, rows=7), calls=())
+        assert times_as_long(change(operator=name), work(name), [through]) == pytest.approx(1.1)
+
+    @pytest.mark.parametrize(
+        ("fused", "rows", "known"),
+        [
+            ("ReadRange->Map(f)", 128, True),
+            ("ReadRange->Map(f)->Map(g)->Write", 128, True),
+            ("Filter(g)->Map(f)", 128, True),
+            ("ReadRange->Map(f)", None, False),
+            ("ReadRange->Map(f)->FlatMap(g)", 128, False),
+            ("ReadRange->Map(f)->MapBatches(g)", 128, False),
+            ("Map(f)->Filter(g)", 128, False),
+        ],
+    )
+    def test_within_a_fused_operator_rows_are_known_that_all_came_out(self, fused, rows, known):
+        one = a_round(operator(fused, wall_s=1.1, rows=rows), calls=())
+        found = times_as_long(change(operator="Map(f)"), work("Map(f)"), [one])
+        assert found == (pytest.approx(1.1) if known else None)
+
+    @pytest.mark.parametrize("made", ["ReadRange->FlatMap(f)", "FlatMap(f)", "ReadRange->Filter(f)"])
+    def test_rows_that_it_makes_did_not_sleep(self, made):
+        name = made.removeprefix("ReadRange->")
+        one = a_round(operator(made, wall_s=1.1), calls=())
+        assert times_as_long(change(operator=name), work(name), [one]) is None
+
+    @pytest.mark.parametrize("number", [1, 2])
+    def test_the_second_of_one_name_is_the_second(self, number):
+        name = CLASSIFY if number == 1 else f"{CLASSIFY} #2"
+        counted = work(CLASSIFY, f"{CLASSIFY} #2")
+        udf = "Classify" if number == 1 else "Classify#2"
+        walls = [9.0, 9.0]
+        walls[number - 1] = 1.1
+        apart = a_round(*(operator(wall_s=wall) for wall in walls), udf=udf)
+        assert times_as_long(change(operator=name), counted, [apart]) == pytest.approx(1.1)
+        fused = a_round(operator(f"{CLASSIFY}->{CLASSIFY}", wall_s=1.1), udf=udf)
+        assert times_as_long(change(operator=name), counted, [fused]) == pytest.approx(1.1)
+
+    def test_where_another_execution_had_one_of_that_name_it_is_not_known_which(self):
+        twice = a_round(operator(wall_s=1.1), operator(wall_s=1.1))
+        assert times_as_long(change(), work(), [twice]) is None
+
+    def test_of_a_construction_it_is_not_known(self):
+        one = a_round(operator(wall_s=1.1))
+        assert times_as_long(change(unit="a construction"), work(), [one]) is None
 
     @pytest.mark.parametrize(
         "one",
         [
-            rounds(),
-            rounds(operator("MapBatches(Other)")),
-            rounds(operator(wall_s=None)),
-            rounds(operator(wall_s=0.0)),
-            rounds(operator(rows=None)),
+            a_round(),
+            a_round(operator("MapBatches(Other)")),
+            a_round(operator("Other->Classify")),
+            a_round(operator(wall_s=None)),
+            a_round(operator(wall_s=0.0)),
+            a_round(operator(wall_s=math.nan)),
+            a_round(operator(), udf="Other"),
+            a_round(operator(), calls=()),
         ],
     )
     def test_what_was_not_measured_is_not_known(self, one):
-        assert times_as_long(change(), one) is None
-        known = rounds(operator(wall_s=1.1))
-        assert times_as_long(change(), [*one, *known]) == pytest.approx(1.1)
+        assert times_as_long(change(), work(), [one]) is None
+        known = a_round(operator(wall_s=1.1))
+        assert times_as_long(change(), work(), [one, known]) == pytest.approx(1.1)
 
-    def test_without_rounds_it_is_not_known(self):
-        assert times_as_long(change(), []) is None
+    def test_nor_is_what_a_read_sleeps(self):
+        read = "ReadRange"
+        one = a_round(operator("Input"), operator(read, wall_s=1.1))
+        assert times_as_long(change(operator=read), work(read), [one]) is None
+
+    def test_nor_what_was_not_counted(self):
+        assert times_as_long(change(operator="Map(f)"), work(), [a_round(operator("Map(f)"))]) is None
+        assert times_as_long(change(), work(), []) is None
 
     @pytest.mark.parametrize("wall", [0.05, 0.1])
     def test_tasks_that_took_less_did_not_sleep_so(self, wall):
-        assert times_as_long(change(), rounds(operator(wall_s=wall))) is None
+        assert times_as_long(change(), work(), [a_round(operator(wall_s=wall))]) is None
 
     @given(
-        st.floats(0, 1e12),
-        st.floats(0, 1e12),
+        *(st.floats(0, 1e12),) * 2,
         st.floats(0, 1e6) | st.none(),
         st.integers(0, 10**9) | st.none(),
+        st.floats(0, 1e6) | st.just(math.nan),
+        st.integers(0, 10**6),
     )
-    def test_is_above_1_for_more_and_not_for_less(self, now, then, wall, rows):
-        found = times_as_long(change(now, then), rounds(operator(wall_s=wall, rows=rows)))
-        if found is not None:
+    def test_is_above_1_for_more_and_not_for_less(self, now, then, wall, rows, seconds, calls):
+        one = Round(1, seconds, (operator(wall_s=wall, rows=rows),), counters={"udf_calls": calls})
+        found = times_as_long(change(now, then), work(), [one])
+        if found is not None and not math.isnan(found):
             assert found >= 0
             assert found >= 1 if now >= then else found <= 1
 
 
 class TestWhatCounts:
-    def judge(self, now, then, wall, max_slowdown=1.10, **software):
-        def work(slept, ray="2.60"):
-            return Work((OperatorWork(CLASSIFY, 4, {}, {"slept_microseconds": slept}, {}),), {"ray": ray})
+    """Of a pass of two batches: a call of the UDF sleeps 62.5 ms more, the eight of a round half a second."""
 
-        plain = make_reference()
-        reference = replace(plain, sessions=tuple(replace(s, work=work(then)) for s in plain.sessions))
-        return judge_work(work(now, **software), reference, rounds(operator(wall_s=wall)), max_slowdown)
+    NOW, THEN = 2 * 75_000, 2 * 12_500
+
+    def rounds(self, wall, **more):
+        return [a_round(operator(wall_s=wall), wall_seconds=wall, **more)] * 3
+
+    def reference(self, slept, **more):
+        plain = make_reference(self.rounds(1.0), **more)
+        return replace(plain, sessions=tuple(replace(s, work=work(slept=slept)) for s in plain.sessions))
+
+    def judge(self, now, then, wall, max_slowdown=1.10, **software):
+        return judge_work(work(slept=now, **software), self.reference(then), self.rounds(wall), max_slowdown)
 
     def test_more_than_the_threshold_of_the_time_regressed(self):
-        verdict = self.judge(8000, 4000, wall=1.0)
-        assert (verdict.status, verdict.metric, verdict.ratio) == ("regressed", "slept_microseconds", 2.0)
+        verdict = self.judge(self.NOW, self.THEN, wall=2.5)
+        assert (verdict.status, verdict.metric) == ("regressed", "slept_microseconds")
+        assert (verdict.ratio, verdict.threshold) == (6.0, 1.0)
         assert verdict.reason.startswith(
-            f"regressed: {CLASSIFY}: microseconds slept a row 2.00x (1,000 -> 2,000), "
-            "1.11x the time of its tasks (exact); "
+            f"regressed: {CLASSIFY}: microseconds slept a row 6.00x (781.2 -> 4,688) (exact), "
+            "1.25x the time, threshold 1.10; baseline "
         )
 
     def test_where_nothing_slept_before(self):
-        verdict = self.judge(4000, 0, wall=1.0)
+        verdict = self.judge(self.NOW - self.THEN, 0, wall=2.5)
         assert (verdict.status, verdict.ratio) == ("regressed", None)
 
     def test_less_than_that_is_for_the_times_to_say(self):
-        assert self.judge(8000, 4000, wall=1.2) is None
-        assert self.judge(8000, 4000, wall=1.2, max_slowdown=1.05).status == "regressed"
+        assert self.judge(self.NOW, self.THEN, wall=6.0) is None
+        assert self.judge(self.NOW, self.THEN, wall=6.0, max_slowdown=1.05).status == "regressed"
 
     def test_less_sleep_improved(self):
-        assert self.judge(4000, 8000, wall=0.9).status == "improved"
-        assert self.judge(4000, 8000, wall=1.2) is None
+        assert self.judge(self.THEN, self.NOW, wall=2.0).status == "improved"
+        assert self.judge(self.THEN, self.NOW, wall=6.0) is None
 
     def test_with_other_software_it_does_not_count(self):
-        assert self.judge(8000, 4000, wall=1.0, ray="2.61") is None
+        assert self.judge(self.NOW, self.THEN, wall=2.5, ray="2.61") is None
 
-    def test_of_a_round_whose_time_is_not_known_nothing_does(self):
-        assert self.judge(8000, 4000, wall=math.nan) is None
+    def test_where_its_time_is_not_known_nothing_does(self):
+        assert self.judge(self.NOW, self.THEN, wall=math.nan) is None
+        changed = compare_work(work(slept=self.NOW), work(slept=self.THEN))
+        assert [one.gates for one in changed] == [True]
 
-    def test_a_construction_is_part_of_the_round(self):
-        def work(slept):
-            return Work((OperatorWork(CLASSIFY, 4, {"slept_microseconds": slept}, {}, {}),), {"ray": "2.60"})
+    def whole(self, wall, reference, elsewhere=None, max_slowdown=1.10, **more):
+        return judge(
+            self.rounds(wall, **more),
+            SUBJECT,
+            reference,
+            Policy(max_slowdown=max_slowdown),
+            elsewhere,
+            work(slept=self.NOW),
+        )
 
-        plain = make_reference()
-        reference = replace(plain, sessions=tuple(replace(s, work=work(0)) for s in plain.sessions))
-        verdict = judge_work(work(2_000_000), reference, rounds(operator(), wall_seconds=10.0), 1.10)
-        assert ", 1.25x the time of the round (exact)" in verdict.reason
-        assert judge_work(work(200_000), reference, rounds(operator(), wall_seconds=10.0), 1.10) is None
+    def test_it_is_told_where_rounds_were_disturbed(self):
+        verdict = self.whole(2.5, self.reference(self.THEN), disturbed="others had the CPU")
+        assert (verdict.status, verdict.metric) == ("regressed", "slept_microseconds")
+        same = self.whole(2.5, self.reference(self.NOW), disturbed="others had the CPU")
+        assert same.status == "inconclusive"
+
+    def test_by_the_threshold_of_the_test(self):
+        verdicts = [self.whole(6.0, self.reference(self.THEN), max_slowdown=t) for t in (1.05, 1.5)]
+        assert [verdict.metric == "slept_microseconds" for verdict in verdicts] == [True, False]
+
+    def test_another_machines_count_holds_and_its_times_do_not_matter(self):
+        for wall, status in ((2.5, "regressed"), (60.0, "no-baseline")):
+            assert self.whole(wall, None, self.reference(self.THEN)).status == status

@@ -18,7 +18,7 @@ from pytest_rayperf.work.comparison import (
     same_code,
     software_differences,
 )
-from pytest_rayperf.work.counts import KEPT_CALLS, Work
+from pytest_rayperf.work.counts import KEPT_CALLS, Work, left_out
 
 SOFTWARE = {"python": "3.11.7", "torch": "2.15.0"}
 
@@ -72,6 +72,14 @@ class TestCountsMore:
     def test_what_one_operator_had_was_counted(self):
         had = work(operator(counts={"slept": 0}), operator(name="B", counts={}))
         assert not counts_more(work(operator(counts={}), operator(name="B", counts={"slept": 0})), had)
+
+    @pytest.mark.parametrize("part", [{}, {"construction": True}])
+    def test_what_was_left_out_was_looked_at(self, part):
+        now, then = operator(counts={"slept": 0}), operator(counts={})
+        notes = (left_out("MapBatches(f)", "slept", "1 or 2", **part),)
+        assert not counts_more(work(now), replace(work(then), undetermined=notes))
+        notes = (left_out("MapBatches(f)", "slept_long", "1 or 2", **part),)
+        assert counts_more(work(now), replace(work(then), undetermined=notes))
 
 
 class TestRows:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -18,6 +20,7 @@ from pytest_rayperf.counters import count
 from pytest_rayperf.work.counts import KEPT_CALLS
 from pytest_rayperf.work.probe import Probe
 
+SLEEP = time.sleep
 linux = pytest.mark.skipif(not Path("/proc/thread-self/io").exists(), reason="the kernel does not tell")
 
 
@@ -283,8 +286,7 @@ class TestSleeps:
 
         found = counted(block)
         assert found.counts["slept_microseconds"] == 200
-        assert sleep is time.sleep
-        assert time.sleep.__module__ == "time"
+        assert sleep is time.sleep is SLEEP
 
     def test_by_a_name_that_is_not_seen(self):
         pause = time.sleep
@@ -294,7 +296,9 @@ class TestSleeps:
         assert found.counts["python_calls"] == 1
 
     def test_counting_it_is_no_call(self):
-        assert counted(lambda: time.sleep(0.0001)).calls.keys() == counted(lambda: None).calls.keys()
+        found, none = counted(lambda: time.sleep(0.0001)), counted(lambda: None)
+        assert found.counts["slept_microseconds"] == 100
+        assert found.calls.keys() == none.calls.keys()
 
     def test_of_another_thread_is_not_counted(self):
         begin, done = threading.Event(), threading.Event()
@@ -326,9 +330,44 @@ class TestSleeps:
         def mine(seconds):
             pass
 
+        monkeypatch.setattr(time, "sleep", SLEEP)  # what is put back afterwards
         with Probe():
-            monkeypatch.setattr(time, "sleep", mine)
+            time.sleep = mine
         assert time.sleep is mine
+
+    def test_what_was_kept_in_one_block_counts_in_the_next(self):
+        kept = []
+        with Probe():
+            kept += [time.sleep, functools.partial(time.sleep, 1e-4)]
+        with Probe() as probe:
+            for one in kept:
+                one(*[1e-4] * (one is kept[0]))
+        assert probe.counted.counts["slept_microseconds"] == 200
+        kept[0](0)
+
+    def test_what_was_kept_may_be_put_back_later(self, monkeypatch):
+        monkeypatch.setattr(time, "sleep", SLEEP)
+        with Probe():
+            kept = time.sleep
+        time.sleep = kept
+        with Probe() as probe:
+            time.sleep(1e-4)
+        assert probe.counted.counts["slept_microseconds"] == 100
+        assert time.sleep is SLEEP
+
+    def test_it_is_sent_to_other_processes_as_what_it_stands_for(self):
+        def block():
+            return sleep(0)
+
+        from ray import cloudpickle
+
+        sent = []
+        with Probe():
+            block()
+            sent += [cloudpickle.dumps(time.sleep), cloudpickle.dumps(lambda: sleep), pickle.dumps(sleep)]
+        assert pickle.loads(sent[0]) is SLEEP
+        assert pickle.loads(sent[1])() is SLEEP
+        assert pickle.loads(sent[2]) is SLEEP
 
     def test_a_replacement_from_before_is_asked_and_counted(self, monkeypatch):
         asked = []
@@ -338,7 +377,23 @@ class TestSleeps:
             time.sleep(2)
         assert asked == [2]
         assert probe.counted.counts["slept_microseconds"] == 2_000_000
-        assert time.sleep == replacement
+        assert time.sleep is replacement
+
+    @pytest.mark.parametrize(
+        ("arguments", "keywords", "found"),
+        [
+            ((), {}, 0),
+            ((), {"seconds": 0.5}, 500_000),
+            ((0.25,), {"ref": False}, 250_000),
+            (("long",), {}, None),
+        ],
+    )
+    def test_another_librarys_takes_what_it_takes(self, monkeypatch, arguments, keywords, found):
+        monkeypatch.setattr(time, "sleep", lambda *arguments, **keywords: "slept")
+        with Probe() as probe:
+            assert time.sleep(*arguments, **keywords) == "slept"
+        assert probe.counted.counts.get("slept_microseconds") == found
+        assert ("slept_microseconds" in probe.counted.problems) == (found is None)
 
     def test_a_name_that_the_block_changed_stays(self, monkeypatch):
         monkeypatch.setitem(globals(), "sleep", time.sleep)
