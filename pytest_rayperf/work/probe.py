@@ -67,8 +67,9 @@ class Probe:
     """`with Probe() as probe: ...` once, then `probe.counted`.
 
     Counted is this thread: `sys.setprofile`, torch's dispatch modes, NumPy's allocator and the kernel's
-    figures of a thread are each thread's own; `time.sleep`, which is the process's, asks who calls it. Where the block starts threads or processes, what it did is not
-    known: `problems` says so, and of `counts` there is only what `pytest_rayperf.count` was told.
+    figures of a thread are each thread's own; `time.sleep`, which is the process's, asks who calls it. Where
+    the block starts threads or processes, what it did is not known: `problems` says so, and of `counts` there
+    is only what `pytest_rayperf.count` was told.
 
     Garbage is collected before the block and not within it, so that no finalizer runs at a moment that
     depends on what was there before.
