@@ -10,7 +10,7 @@ import sys
 import sysconfig
 import time
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,14 +18,12 @@ from typing import Any
 
 import psutil
 
+from pytest_rayperf.ending import GRACE_S, end_new_children, shut_down, with_descendants
 from pytest_rayperf.errors import ClusterLostError, ConfigurationError
 from pytest_rayperf.interrupts import keeping_handlers, undisturbed
 from pytest_rayperf.monitors.operators import listen_to_executions
 from pytest_rayperf.monitors.system import local_raylets
 from pytest_rayperf.tally import Tally
-
-_GRACE_S = 10.0
-"""How long Ray's processes have to end by themselves once the cluster is shut down."""
 
 
 @dataclass
@@ -66,7 +64,7 @@ class Cluster:
         """GPUs that Ray may schedule."""
         return int(self.resources.get("GPU", 0))
 
-    def wait_until_idle(self, seconds: float = _GRACE_S) -> bool:
+    def wait_until_idle(self, seconds: float = GRACE_S) -> bool:
         """Wait until the last round's actors have given CPUs and GPUs back; False if they did not in time."""
         import ray
 
@@ -149,7 +147,7 @@ class Cluster:
             return None
         raylets = [process for process, what in self.vital.items() if what == "raylet"]
         total = sum(psutil.Process().cpu_times()[:2])
-        for process in _with_descendants(raylets):
+        for process in with_descendants(raylets):
             with suppress(psutil.Error):  # it ended just now
                 total += sum(process.cpu_times()[:4])  # with what it had started, and has ended
         return total
@@ -204,7 +202,7 @@ def open_cluster(address: str | None, object_store_memory: int | None = None) ->
     except BaseException as error:
         if address is None:
             with undisturbed():
-                _end_new_children(before)
+                end_new_children(before)
         elif isinstance(error, ConnectionError | ValueError | OSError | RuntimeError):
             raise _unreachable(address, error) from error
         raise
@@ -224,8 +222,8 @@ def open_cluster(address: str | None, object_store_memory: int | None = None) ->
             vital=_vital(raylets, started),
         )
     except BaseException:
-        with undisturbed():
-            ray.shutdown()  # half a cluster is nobody's: not left behind
+        with undisturbed() as hold:
+            shut_down([], hold)  # half a cluster is nobody's: not left behind
         raise
 
 
@@ -273,42 +271,10 @@ def close_cluster(cluster: Cluster, *, asks: bool = True) -> None:
 
     if not ray.is_initialized():
         return  # interrupted while it was started anew
-    with undisturbed():
-        ours = _with_descendants(cluster.processes)
+    with undisturbed() as hold:
+        ours = with_descendants(cluster.processes)
         cluster.tally.close(cluster_ends=cluster.started_here or not asks)
-        ray.shutdown()
-        _, alive = psutil.wait_procs(ours, timeout=_GRACE_S)
-        for process in alive:
-            with suppress(psutil.NoSuchProcess):  # it ended just now
-                process.kill()
-        psutil.wait_procs(alive, timeout=_GRACE_S)
-
-
-def _end_new_children(before: Collection[psutil.Process]) -> None:
-    """Kill what this process started since it had the children `before`: a start of Ray that was broken off.
-
-    `ray.shutdown` does not know them before `ray.init` is through. They are stopped first, one generation
-    after another, until none is new: the raylet starts its agents when it gets to it, and an agent that finds
-    neither raylet nor GCS waits for them for a minute.
-    """
-    stopped: set[psutil.Process] = set()
-    while new := set(_with_descendants(set(psutil.Process().children()) - set(before))) - stopped:
-        for process in new:
-            with suppress(psutil.NoSuchProcess):  # it has ended
-                process.suspend()
-        stopped |= new
-    for process in stopped:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(stopped, timeout=_GRACE_S)
-
-
-def _with_descendants(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    found = []
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):  # it ended: what it had started is nobody's child now
-            found += [process, *process.children(recursive=True)]
-    return found
+        shut_down(ours, hold)
 
 
 def _unreachable(address: str, error: BaseException) -> ConfigurationError:

@@ -81,13 +81,15 @@ class Interrupts:
 
 
 @contextmanager
-def undisturbed(clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
+def undisturbed(clock: Callable[[], float] = time.monotonic) -> Iterator[Callable[[], None]]:
     """None of them comes in between: what is heard within the block comes afterwards.
+
+    It gives what holds them back again, if something in the block has put another handler there.
 
     But a block that hangs can be ended: what is heard after `PATIENCE_S` raises KeyboardInterrupt in it.
     """
     if not _is_main():
-        yield  # Python runs its handlers in the main thread alone
+        yield lambda: None  # Python runs its handlers in the main thread alone
         return
     came: list[int] = []
     start = clock()
@@ -98,9 +100,14 @@ def undisturbed(clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
             raise KeyboardInterrupt(signal.Signals(number).name)
         came.append(number)
 
-    before = {number: signal.signal(number, heard) for number in _ENDS}
+    def hold() -> None:
+        for number in _ENDS:
+            signal.signal(number, heard)
+
+    before = {number: signal.getsignal(number) for number in _ENDS}
+    hold()
     try:
-        yield
+        yield hold
     finally:
         for number, own in before.items():
             signal.signal(number, signal.SIG_DFL if own is None else own)  # None: it is not Python's

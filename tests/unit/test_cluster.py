@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from pytest_rayperf import cluster as module
+from pytest_rayperf import ending
 from pytest_rayperf.cluster import Cluster
 from pytest_rayperf.errors import ConfigurationError
 
@@ -84,7 +85,7 @@ class TestCloseCluster:
         calls = []
         ray = SimpleNamespace(is_initialized=lambda: True, shutdown=lambda: calls.append("shutdown"))
         monkeypatch.setitem(sys.modules, "ray", ray)
-        monkeypatch.setattr(module, "_GRACE_S", 0.2)
+        monkeypatch.setattr(ending, "GRACE_S", 0.2)
         return calls
 
     def test_kills_what_it_started_and_nothing_else(self, shutdowns):
@@ -107,6 +108,43 @@ class TestCloseCluster:
             with pytest.raises(KeyboardInterrupt):
                 module.close_cluster(cluster)
             assert own.poll() is not None
+
+    @pytest.mark.parametrize("taken", ["before its processes end", "in the end", "nowhere known"])
+    def test_a_sigterm_for_which_ray_has_taken_the_handler_away_comes_then_too(
+        self, shutdowns, monkeypatch, taken
+    ):
+        """As its core does in 2.60: the system's own, which ends the process."""
+
+        class Node:
+            def kill_all_processes(self, wait):
+                assert wait
+                signal.raise_signal(signal.SIGTERM)
+                heard.append("held back")
+
+        node = Node()
+        worker = SimpleNamespace(_global_node=None if taken == "nowhere known" else node)
+        monkeypatch.setitem(sys.modules, "ray._private.worker", worker)
+        heard = []
+
+        def shutdown():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            if taken == "before its processes end":
+                node.kill_all_processes(wait=True)
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+        monkeypatch.setattr(sys.modules["ray"], "shutdown", shutdown)
+        monkeypatch.setattr(
+            psutil, "wait_procs", lambda *_, **__: signal.raise_signal(signal.SIGTERM) or ([], [])
+        )
+        before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append("heard"))
+        try:
+            cluster = make_cluster()
+            cluster.tally = SimpleNamespace(close=lambda cluster_ends: None)
+            module.close_cluster(cluster)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        assert heard == ["held back"] * (taken == "before its processes end") + ["heard"]
+        assert vars(node) == {}
 
     def test_what_ended_before_is_passed_over(self, shutdowns):
         with sleeper() as own:
@@ -168,8 +206,8 @@ class TestABrokenStart:
             listed.append(processes)
             return processes if len(listed) == 1 else real(processes)
 
-        real = module._with_descendants
-        monkeypatch.setattr(module, "_with_descendants", with_descendants)
+        real = ending.with_descendants
+        monkeypatch.setattr(ending, "with_descendants", with_descendants)
         with pytest.raises(KeyboardInterrupt):
             module.open_cluster(None)
         assert len(listed) == 3  # the parent; with its child; nothing new
@@ -177,13 +215,13 @@ class TestABrokenStart:
 
     def test_a_second_ctrl_c_does_not_stop_the_clearing_up(self, started, monkeypatch):
         self.error = KeyboardInterrupt
-        real = module._with_descendants
+        real = ending.with_descendants
 
         def impatient(processes):
             os.kill(os.getpid(), signal.SIGINT)
             return real(processes)
 
-        monkeypatch.setattr(module, "_with_descendants", impatient)
+        monkeypatch.setattr(ending, "with_descendants", impatient)
         before = signal.getsignal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             module.open_cluster(None)
