@@ -47,19 +47,17 @@ def times_as_long(change: WorkChange, work: Work, rounds: Sequence[Round]) -> fl
 
 def _ratio(added: float, counted: OperatorWork, work: Work, round_: Round) -> float | None:
     place = _place(counted, work, round_)
-    times = None if place is None else _times(counted, work, round_, *place)
-    wall = None if place is None else round_.operators[place[0]].wall_s
-    if times is None or not wall:
+    if place is None:
         return None
-    slept = added * times
-    if not wall - slept > 0:
+    times, wall = _times(counted, work, round_, *place), round_.operators[place[0]].wall_s
+    if times is None or wall is None or not wall > max(0.0, added * times):
         return None
-    of_tasks, of_round = wall / (wall - slept), _without(round_.wall_seconds, slept)
-    return min(of_tasks, of_round) if added > 0 else max(of_tasks, of_round)
+    factors = _without(wall, added * times), _without(round_.wall_seconds, added * times)
+    return min(factors) if added > 0 else max(factors)
 
 
 def _without(seconds: float, slept: float) -> float:
-    """A round's time over that without the sleep. Tasks that ran at once may have slept longer than it."""
+    """A time over that without the sleep. Tasks that ran at once may have slept longer than a round took."""
     return seconds / (seconds - slept) if seconds > slept else math.inf
 
 
