@@ -28,7 +28,7 @@ def carried(reference: Reference, software: Mapping[str, str | None], cores: int
         return None
     if cores is None or reference.cores != cores:
         sessions = [_without_blocks(one) for one in sessions]
-    return replace(reference, sessions=tuple(sessions))
+    return replace(reference, sessions=tuple(sessions), elsewhere=True)
 
 
 def most_carried(

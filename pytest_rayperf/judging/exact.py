@@ -6,6 +6,7 @@ Of sleeping that is so, and not of the time that it is a part of (`slept.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 from pytest_rayperf.judging.reference import Reference
 from pytest_rayperf.judging.slept import times_as_long
@@ -17,6 +18,9 @@ from pytest_rayperf.work.counts import SLEPT_MICROSECONDS, Work
 _MARGIN = {BYTES_WRITTEN.name: 0.01}
 """As a share of what it was. In which order blocks are compressed, and how many digits a float is spelt with,
 moves bytes by less, and may be the same in every round of one run and another in the next."""
+
+
+_HARDLY_NOISE = 1.2
 
 
 def judge_counters(rounds: Sequence[Round], reference: Reference) -> Verdict | None:
@@ -31,7 +35,7 @@ def judge_counters(rounds: Sequence[Round], reference: Reference) -> Verdict | N
     changed = _changed_counters(rounds, reference)
     for name, old, new in changed:
         if name == "rows":
-            text = _counter_change(name, old, new, reference)
+            text = f"{_counter_change(name, old, new)}; {reference.source}"
             reason = f"invalid: {text}; rows are missing or doubled{reference.accept}"
             return Verdict("invalid", reason, metric=name, wrong=True, acceptable=True)
     worse = [change for change in changed if change[2] > change[1]]
@@ -40,8 +44,9 @@ def judge_counters(rounds: Sequence[Round], reference: Reference) -> Verdict | N
     if not told:
         return None
     name, old, new = told[0]
-    lines = [f"{status}: {_counter_change(*change, reference)}" for change in told]
-    reason = "\n".join(f"{line}{reference.accept if worse else reference.update}" for line in lines)
+    end = f"; {reference.source}{reference.accept if worse else reference.update}"
+    lines = [f"{status}: {_counter_change(*change)}{_speed(rounds, reference)}{end}" for change in told]
+    reason = "\n".join(lines)
     ratio = new / old if old else None
     return Verdict(status, reason, metric=name, ratio=ratio, threshold=1.0)
 
@@ -71,7 +76,8 @@ def judge_work(
         return None
     status: Status = "regressed" if worse else "improved"
     ending = reference.accept if worse else reference.update
-    lines = [f"{status}: {said}; {reference.source}{ending}" for said in told.values()]
+    end = f"{_speed(rounds, reference)}; {reference.source}{ending}"
+    lines = [f"{status}: {said}{end}" for said in told.values()]
     first = next(iter(told))
     return Verdict(status, "\n".join(lines), metric=first.counter, ratio=first.ratio, threshold=1.0)
 
@@ -87,8 +93,21 @@ def _said(change: WorkChange, work: Work, rounds: Sequence[Round], max_slowdown:
     return f"{text}, {factor:.2f}x the time, threshold {max_slowdown:.2f}"
 
 
-def _counter_change(name: str, old: int, new: int, reference: Reference) -> str:
-    return f"{name} {old} -> {new} a round (exact); {reference.source}"
+def _counter_change(name: str, old: int, new: int) -> str:
+    return f"{name} {old} -> {new} a round (exact)"
+
+
+def _speed(rounds: Sequence[Round], reference: Reference) -> str:
+    """What came of it, as far as it was measured: so much faster or slower that hardly noise alone did it.
+
+    It decides nothing. A single round had no warm-up; disturbed rounds, and another machine's, say nothing.
+    """
+    then = [speed for s in reference.recent for r in s.rounds if (speed := r.throughput)]
+    now = [speed for r in rounds if (speed := r.throughput)]
+    if reference.elsewhere or len(now) < 2 or not then or any(r.disturbed for r in rounds):
+        return ""
+    ratio = median(now) / median(then)
+    return "" if 1 / _HARDLY_NOISE < ratio < _HARDLY_NOISE else f", {ratio:.2f}x the rows/s"
 
 
 def _changed_counters(rounds: Sequence[Round], reference: Reference) -> list[tuple[str, int, int]]:

@@ -38,6 +38,7 @@ class Reference:
     beside: whether its one session was measured now, in turn with the rounds (`--rayperf-against`): the i-th
         of its rounds beside the i-th of theirs.
     cores: of the machine that it was measured on; None where that is not known.
+    elsewhere: whether it is another machine's: of times it says nothing.
     a_run: whether it is another run's report, and no baseline that could be added to.
     accepting: whether what is measured is added to it: nobody has to be told how.
     """
@@ -47,6 +48,7 @@ class Reference:
     sessions: tuple[ReferenceSession, ...]
     beside: bool = False
     cores: int | None = None
+    elsewhere: bool = False
     a_run: bool = False
     accepting: bool = False
 

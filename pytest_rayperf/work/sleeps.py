@@ -69,13 +69,17 @@ def _sleep(*arguments: Any, **keywords: Any) -> Any:
 _sleep.__module__, _sleep.__name__, _sleep.__qualname__ = "time", "sleep", "sleep"
 
 
+def stand_in() -> None:
+    """From now on, in a process that is there to count: who gets it before a block counts as well."""
+    time.sleep = _sleep
+
+
 @contextmanager
 def counted_sleeps() -> Iterator[Sleeps]:
     """Count until the end of the block. Every thread sleeps as before; this one's sleeps are counted."""
     global _open
-    # Who has kept ours may have put it back since.
-    original = _REAL if time.sleep is _sleep else time.sleep
-    _open = sleeps = Sleeps(original=original, thread=threading.get_ident())
+    before = time.sleep
+    _open = sleeps = Sleeps(original=_REAL if before is _sleep else before, thread=threading.get_ident())
     time.sleep = _sleep
     try:
         yield sleeps
@@ -83,7 +87,7 @@ def counted_sleeps() -> Iterator[Sleeps]:
         _open = None
         sleeps.leave()
         if time.sleep is _sleep:  # else the block's own stays
-            time.sleep = original
+            time.sleep = before
 
 
 def _replace(names: dict[str, Any], old: object, new: object) -> None:

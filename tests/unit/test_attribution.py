@@ -152,12 +152,14 @@ class TestTell:
         )
 
     def test_one_operator_is_the_whole(self):
+        text = tell(attribute(rounds(Operator("A", cpu_s=20.0)), rounds(Operator("A", cpu_s=1.0))))
+        assert text == "A over 10x the CPU"
         text = tell(attribute(rounds(Operator("A", cpu_s=2.0)), rounds(Operator("A", cpu_s=1.0))))
         assert text == "A +100% CPU"
 
     def test_waiting(self):
         text = tell(attribute(pipeline(R_wait=3.3), pipeline()))
-        assert text.startswith("ReadImage +3300% waiting (+30% of the whole); ")
+        assert text.startswith("ReadImage over 10x the waiting (+30% of the whole); ")
         assert text.endswith("; waiting +30%")
 
     def test_what_was_not_there_before(self):

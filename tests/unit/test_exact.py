@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from builders import FILE, make_reference, make_rounds
+from builders import FILE, make_reference, make_round, make_rounds
 
+from pytest_rayperf.judging.carrying import carried
 from pytest_rayperf.judging.exact import judge_counters, judge_work
 from pytest_rayperf.judging.reference import STALE
 from pytest_rayperf.work.counts import OperatorWork, Work
@@ -110,6 +111,40 @@ class TestCounters:
         more = make_rounds(counters={"bytes_written": 50, "files_written": 1})
         found = judge_counters(more, make_reference(unknown, wrote))
         assert (found.status, found.metric, found.ratio) == ("regressed", "bytes_written", 10.0)
+
+
+class TestSpeed:
+    """What came of a change that is exact, beside it."""
+
+    def reason(self, *now, reference=None):
+        verdict = judge_counters(now, reference or make_reference(make_rounds(40, counters={"a": 1})))
+        assert (verdict.status, verdict.metric) == ("regressed", "a")
+        return verdict.reason
+
+    @pytest.mark.parametrize(
+        ("speed", "said"), [(20, ", 0.50x the rows/s"), (80, ", 2.00x the rows/s"), (36, ""), (44, "")]
+    )
+    def test_is_said_where_it_is_more_than_noise(self, speed, said):
+        now = make_rounds(speed, counters={"a": 2})
+        assert f"a 1 -> 2 a round (exact){said}; baseline {FILE}; {ACCEPT}" in self.reason(*now)
+        counted = judge_work(work(flops=16), reference(work()), make_rounds(speed), 1.10)
+        assert f"(8 -> 16) (exact){said}; baseline {FILE}" in counted.reason
+
+    def test_not_of_one_round_nor_of_what_was_disturbed_or_not_measured(self):
+        slow, same = make_round(20, counters={"a": 2}), make_round(40, counters={"a": 2})
+        for now in ([slow], [slow, slow, replace(same, disturbed="others")]):
+            assert "rows/s" not in self.reason(*now)
+        unknown = [replace(slow, wall_seconds=0.0)] * 3
+        assert "rows/s" not in self.reason(*unknown)
+        none = make_reference([replace(same, wall_seconds=0.0, counters={"a": 1})] * 3)
+        assert "rows/s" not in self.reason(slow, slow, reference=none)
+
+    def test_nor_against_another_machine(self):
+        here = make_reference(make_rounds(40, counters={"a": 1}))
+        there = carried(here, {}, None)
+        now = make_rounds(20, counters={"a": 2})
+        assert "0.50x the rows/s" in self.reason(*now, reference=here)
+        assert "rows/s" not in self.reason(*now, reference=there)
 
 
 class TestWork:

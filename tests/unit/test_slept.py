@@ -216,7 +216,7 @@ class TestWhatCounts:
         assert (verdict.ratio, verdict.threshold) == (6.0, 1.0)
         assert verdict.reason.startswith(
             f"regressed: {CLASSIFY}: microseconds slept a row 6.00x (781.2 -> 4,688) (exact), "
-            "1.25x the time, threshold 1.10; baseline "
+            "1.25x the time, threshold 1.10, 0.40x the rows/s; baseline "
         )
 
     def test_where_nothing_slept_before(self):

@@ -19,6 +19,7 @@ import pytest
 from pytest_rayperf.counters import count
 from pytest_rayperf.work.counts import KEPT_CALLS
 from pytest_rayperf.work.probe import Probe
+from pytest_rayperf.work.sleeps import stand_in
 
 SLEEP = time.sleep
 linux = pytest.mark.skipif(not Path("/proc/thread-self/io").exists(), reason="the kernel does not tell")
@@ -353,7 +354,14 @@ class TestSleeps:
         with Probe() as probe:
             time.sleep(1e-4)
         assert probe.counted.counts["slept_microseconds"] == 100
-        assert time.sleep is SLEEP
+        time.sleep(0)
+
+    def test_in_a_process_that_counts_whoever_gets_it_before_counts_too(self, monkeypatch):
+        monkeypatch.setattr(time, "sleep", SLEEP)
+        sent = pickle.dumps(time.sleep)
+        stand_in()
+        pause = pickle.loads(sent)
+        assert [counted(pause, 1e-4).counts["slept_microseconds"] for _ in range(2)] == [100, 100]
 
     def test_it_is_sent_to_other_processes_as_what_it_stands_for(self):
         def block():
