@@ -8,6 +8,7 @@ import pytest
 from builders import FILE, make_reference
 
 from pytest_rayperf.judging.reference import STALE
+from pytest_rayperf.work.counts import Work
 
 
 def test_a_baseline_can_be_accepted_and_updated():
@@ -16,6 +17,17 @@ def test_a_baseline_can_be_accepted_and_updated():
     assert reference.source == f"baseline {FILE}"
     assert reference.accept == "; accept with --rayperf-update-baselines"
     assert reference.update == f"; {STALE}"
+
+
+def test_work_is_that_of_the_same_software_or_else_the_last():
+    old, new = (Work((), {"ray": version}) for version in ("2.59", "2.60"))
+    plain = make_reference()
+    counted = (replace(plain.sessions[0], work=work) for work in (old, None, new))
+    reference = replace(plain, sessions=tuple(counted))
+    assert reference.work_with({"ray": "2.59"}) is old
+    assert reference.work_with({"ray": "2.60"}) is new
+    assert reference.work_with({"ray": "2.61"}) is new
+    assert plain.work_with({"ray": "2.60"}) is None
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,10 @@ class TestTimesAsLong:
         )
         assert found == pytest.approx(0.9)
 
+    def test_what_slept_no_more_slept_0(self):
+        found = times_as_long(change(0, 781.25), work(), [a_round(operator(wall_s=0.9), wall_seconds=0.5)])
+        assert found == pytest.approx(0.9)
+
     def test_of_several_rounds_the_median_counts(self):
         rounds = [a_round(operator(wall_s=wall)) for wall in (1.1, 0.2, 100.0)]
         assert times_as_long(change(), work(), rounds) == pytest.approx(1.1)
@@ -94,8 +98,9 @@ class TestTimesAsLong:
         assert times_as_long(change(), work(CLASSIFY, "MapBatches(f)"), [one]) is None
         assert times_as_long(change(), work(), [replace(one, counters={})]) is None
 
-    def test_rows_that_calls_do_not_tell_the_operators_do(self):
-        calls = (Call("Classify", 0.01, None),) * 8
+    @pytest.mark.parametrize("unknown", [1, 8])
+    def test_rows_that_calls_do_not_tell_the_operators_do(self, unknown):
+        calls = (Call("Classify", 0.01, None),) * unknown + (Call("Classify", 0.01, 16),) * (8 - unknown)
         through = a_round(operator("ReadRange", rows=128), operator(wall_s=1.1, rows=7), calls=calls)
         assert times_as_long(change(), work(), [through]) == pytest.approx(1.1)
         first = a_round(operator(wall_s=1.1), calls=calls)
@@ -140,6 +145,14 @@ class TestTimesAsLong:
         assert times_as_long(change(operator=name), counted, [apart]) == pytest.approx(1.1)
         fused = a_round(operator(f"{CLASSIFY}->{CLASSIFY}", wall_s=1.1), udf=udf)
         assert times_as_long(change(operator=name), counted, [fused]) == pytest.approx(1.1)
+
+    @pytest.mark.parametrize("name", ["Map(a #b)", "Map(#2)", "Map(a #1) #2", "7"])
+    def test_names_with_numbers_of_their_own(self, name):
+        own = name.removesuffix(" #2")
+        counted = work(*([name] if own == name else [own, name]))
+        through = a_round(*(operator(own, wall_s=1.1) for _ in counted.operators), calls=())
+        found = times_as_long(change(operator=name), counted, [through])
+        assert found == (None if name == "7" else pytest.approx(1.1))
 
     def test_where_another_execution_had_one_of_that_name_it_is_not_known_which(self):
         twice = a_round(operator(wall_s=1.1), operator(wall_s=1.1))
@@ -226,6 +239,10 @@ class TestWhatCounts:
     def test_less_than_that_is_for_the_times_to_say(self):
         assert self.judge(self.NOW, self.THEN, wall=6.0) is None
         assert self.judge(self.NOW, self.THEN, wall=6.0, max_slowdown=1.05).status == "regressed"
+
+    def test_the_threshold_itself_is_not_beyond_it(self):
+        assert self.judge(self.NOW, self.THEN, wall=2.5, max_slowdown=1.25) is None
+        assert self.judge(self.THEN, self.NOW, wall=2.0, max_slowdown=1.25) is None
 
     def test_less_sleep_improved(self):
         assert self.judge(self.THEN, self.NOW, wall=2.0).status == "improved"
