@@ -105,8 +105,8 @@ def undisturbed(clock: Callable[[], float] = time.monotonic) -> Iterator[Callabl
             signal.signal(number, heard)
 
     before = {number: signal.getsignal(number) for number in _ENDS}
-    hold()
     try:
+        hold()
         yield hold
     finally:
         for number, own in before.items():

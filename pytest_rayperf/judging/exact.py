@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from pytest_rayperf.judging.reference import Reference
-from pytest_rayperf.judging.slept import times_as_long
+from pytest_rayperf.judging.slept import borne_out, times_as_long
 from pytest_rayperf.metrics import BYTES_WRITTEN, COUNTED
 from pytest_rayperf.results import Round, Status, Verdict
 from pytest_rayperf.work.comparison import WorkChange, compare_work
@@ -37,7 +37,7 @@ def judge_counters(rounds: Sequence[Round], reference: Reference) -> Verdict | N
         if name == "rows":
             text = f"{_counter_change(name, old, new)}; {reference.source}"
             reason = f"invalid: {text}; rows are missing or doubled{reference.accept}"
-            return Verdict("invalid", reason, metric=name, wrong=True, acceptable=True)
+            return Verdict("invalid", reason, metric=name, wrong=True, acceptable=reference.is_kept)
     worse = [change for change in changed if change[2] > change[1]]
     status: Status = "regressed" if worse else "improved"
     told = worse or changed
@@ -45,7 +45,7 @@ def judge_counters(rounds: Sequence[Round], reference: Reference) -> Verdict | N
         return None
     name, old, new = told[0]
     end = f"; {reference.source}{reference.accept if worse else reference.update}"
-    lines = [f"{status}: {_counter_change(*change)}{_speed(rounds, reference)}{end}" for change in told]
+    lines = [f"{status}: {_counter_change(*change)}{_came_of_it(rounds, reference)}{end}" for change in told]
     reason = "\n".join(lines)
     ratio = new / old if old else None
     return Verdict(status, reason, metric=name, ratio=ratio, threshold=1.0)
@@ -68,7 +68,7 @@ def judge_work(
     found = {
         change: said
         for change in compare_work(work, then)
-        if change.gates and (said := _said(change, work, rounds, max_slowdown))
+        if change.gates and (said := _said(change, work, rounds, reference, max_slowdown))
     }
     worse = {change: said for change, said in found.items() if change.regression}
     told = worse or found
@@ -76,19 +76,26 @@ def judge_work(
         return None
     status: Status = "regressed" if worse else "improved"
     ending = reference.accept if worse else reference.update
-    end = f"{_speed(rounds, reference)}; {reference.source}{ending}"
+    end = f"{_came_of_it(rounds, reference)}; {reference.source}{ending}"
     lines = [f"{status}: {said}{end}" for said in told.values()]
     first = next(iter(told))
     return Verdict(status, "\n".join(lines), metric=first.counter, ratio=first.ratio, threshold=1.0)
 
 
-def _said(change: WorkChange, work: Work, rounds: Sequence[Round], max_slowdown: float) -> str | None:
+def _said(
+    change: WorkChange, work: Work, rounds: Sequence[Round], reference: Reference, max_slowdown: float
+) -> str | None:
     """The change in words; None where it does not count."""
     text = f"{change.explanation} (exact)"
     if change.counter != SLEPT_MICROSECONDS:
         return text
-    factor = times_as_long(change, work, rounds)
+    speed = _speed(rounds, reference)
+    # Where it was measured what came of it, that decides how much of it hides.
+    at_once = 1 if speed is not None else None if reference.elsewhere else reference.cores
+    factor = times_as_long(change, work, rounds, at_once)
     if factor is None or 1 / max_slowdown <= factor <= max_slowdown:
+        return None
+    if speed is not None and not borne_out(factor, speed):
         return None
     return f"{text}, {factor:.2f}x the time, threshold {max_slowdown:.2f}"
 
@@ -97,17 +104,24 @@ def _counter_change(name: str, old: int, new: int) -> str:
     return f"{name} {old} -> {new} a round (exact)"
 
 
-def _speed(rounds: Sequence[Round], reference: Reference) -> str:
-    """What came of it, as far as it was measured: so much faster or slower that hardly noise alone did it.
+def _came_of_it(rounds: Sequence[Round], reference: Reference) -> str:
+    """What came of it, where it is so much that hardly noise alone did it. It decides nothing."""
+    speed = _speed(rounds, reference)
+    if speed is None or 1 / _HARDLY_NOISE < speed < _HARDLY_NOISE:
+        return ""
+    return f", {speed:.2f}x the rows/s"
 
-    It decides nothing. A single round had no warm-up; disturbed rounds, and another machine's, say nothing.
+
+def _speed(rounds: Sequence[Round], reference: Reference) -> float | None:
+    """How many times the rows/s of then, by the medians; None where that was not measured.
+
+    Of two rounds one may have had no warm-up; disturbed rounds, and another machine's, say nothing.
     """
     then = [speed for s in reference.recent for r in s.rounds if (speed := r.throughput)]
     now = [speed for r in rounds if (speed := r.throughput)]
-    if reference.elsewhere or len(now) < 2 or not then or any(r.disturbed for r in rounds):
-        return ""
-    ratio = median(now) / median(then)
-    return "" if 1 / _HARDLY_NOISE < ratio < _HARDLY_NOISE else f", {ratio:.2f}x the rows/s"
+    if reference.elsewhere or len(now) < 3 or not then or any(r.disturbed for r in rounds):
+        return None
+    return median(now) / median(then)
 
 
 def _changed_counters(rounds: Sequence[Round], reference: Reference) -> list[tuple[str, int, int]]:

@@ -190,5 +190,5 @@ def other_machine(probe: Probe | None, reference: Reference) -> str | None:
     return (
         f"incomparable: for fixed work this machine takes {factor:.2f}x the CPU time that it took when "
         f"{reference.name} was recorded (limit {PROBE_LIMIT:g}x either way): its times are another "
-        "machine's; the counters are equal; record it here with --rayperf-update-baselines"
-    )
+        "machine's; the counters are equal"
+    ) + reference.to_do("record it here with --rayperf-update-baselines")

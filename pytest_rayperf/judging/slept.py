@@ -22,12 +22,26 @@ _AS_MANY = re.compile(r"Map\(.*\)|Write", re.DOTALL)
 """Operators that give as many rows as they get."""
 
 
-def times_as_long(change: WorkChange, work: Work, rounds: Sequence[Round]) -> float | None:
-    """How many times as long it takes for the change: above 1 for more sleeping; at least so many, if known.
+def borne_out(factor: float, speed: float) -> bool:
+    """Whether rounds are rather `factor` times as long than as long as before, by how fast they are.
+
+    A sleep may hide behind another operator, or stand where something else was waited for.
+
+    Args:
+        factor: as `times_as_long` gives it.
+        speed: rows/s now over rows/s then.
+    """
+    return -math.log(speed) > math.log(factor) / 2 if factor > 1 else -math.log(speed) < math.log(factor) / 2
+
+
+def times_as_long(
+    change: WorkChange, work: Work, rounds: Sequence[Round], at_once: int | None = None
+) -> float | None:
+    """How many times as long the sleep makes an operator's tasks and the round: above 1 for more of it.
 
     What all tasks of the operator sleep more is compared with their time, for those that run at once sleep at
     once; and with the round's, for an operator that has little of it makes nothing slow. Of both factors the
-    one nearer to 1 counts; of rounds the median.
+    one nearer to 1 counts; of rounds the median. Whether the round waits for the operator is not known.
 
     None where it cannot be told: of a construction, which may hide behind reading; where it is not known how
     often a round did what the pass did, or for how long; where it took less than the sleep that was added.
@@ -36,23 +50,34 @@ def times_as_long(change: WorkChange, work: Work, rounds: Sequence[Round]) -> fl
         change: of slept microseconds a row, in an operator that both sides have.
         work: that the change is of, now.
         rounds: those of now.
+        at_once: how many tasks may have run at once at the most, in an operator without actors; 1 if they are
+            to be taken as one after another. None leaves it to how many there were.
     """
     counted = next((one for one in work.operators if one.name == change.operator), None)
     if counted is None or change.unit != "a row":
         return None
     added = ((change.now or 0) - (change.then or 0)) / 1e6
-    found = [ratio for one in rounds if (ratio := _ratio(added, counted, work, one)) is not None]
+    found = [ratio for one in rounds if (ratio := _ratio(added, counted, work, one, at_once)) is not None]
     return statistics.median(found) if found else None
 
 
-def _ratio(added: float, counted: OperatorWork, work: Work, round_: Round) -> float | None:
+def _ratio(
+    added: float, counted: OperatorWork, work: Work, round_: Round, at_once: int | None
+) -> float | None:
     place = _place(counted, work, round_)
     if place is None:
         return None
-    times, wall = _times(counted, work, round_, *place), round_.operators[place[0]].wall_s
+    operator = round_.operators[place[0]]
+    times, wall = _times(counted, work, round_, *place), operator.wall_s
     if times is None or wall is None or not wall > max(0.0, added * times):
         return None
-    factors = _without(wall, added * times), _without(round_.wall_seconds, added * times)
+    lanes = [n for n in (operator.tasks, at_once) if n is not None]
+    if operator.actors and at_once != 1:
+        lanes = [operator.actors]
+    if not lanes:
+        return None
+    slept = added * times / max(1, min(lanes))
+    factors = _without(wall, added * times), _without(round_.wall_seconds, slept)
     return min(factors) if added > 0 else max(factors)
 
 

@@ -53,20 +53,37 @@ class Sleeps:
             _replace(names, _sleep, self.original)
 
 
+class _Sleep:
+    """In the place of `time.sleep`; one for all blocks, so that what was kept in one counts in the next.
+
+    As the builtin, and unlike a function, it is no method of a class whose attribute it is.
+    """
+
+    def __init__(self) -> None:
+        # What it stands for: pickled, it goes by reference, and the process that gets it has the real one.
+        self.__module__ = "time"
+        self.__name__ = self.__qualname__ = "sleep"
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        sleeps = _open
+        if sleeps is None or getattr(_within, "sleep", False):
+            return _REAL(*arguments, **keywords)  # also where the original calls this one
+        _within.sleep = True
+        try:
+            result = sleeps.original(*arguments, **keywords)
+        finally:
+            _within.sleep = False
+        if threading.get_ident() == sleeps.thread:
+            sleeps.add(next(iter((*arguments, *keywords.values())), 0))
+        return result
+
+    def __reduce__(self) -> str:
+        return "sleep"
+
+
 _open: Sleeps | None = None
-
-
-def _sleep(*arguments: Any, **keywords: Any) -> Any:
-    """In the place of `time.sleep`; one for all blocks, so that what was kept in one counts in the next."""
-    sleeps = _open
-    result = (_REAL if sleeps is None else sleeps.original)(*arguments, **keywords)
-    if sleeps is not None and threading.get_ident() == sleeps.thread:
-        sleeps.add(next(iter((*arguments, *keywords.values())), 0))
-    return result
-
-
-# By reference, as what it stands for: the process that gets it has the real one.
-_sleep.__module__, _sleep.__name__, _sleep.__qualname__ = "time", "sleep", "sleep"
+_within = threading.local()
+_sleep = _Sleep()
 
 
 def stand_in() -> None:
@@ -78,18 +95,18 @@ def stand_in() -> None:
 def counted_sleeps() -> Iterator[Sleeps]:
     """Count until the end of the block. Every thread sleeps as before; this one's sleeps are counted."""
     global _open
-    before = time.sleep
+    before, outer = time.sleep, _open
     _open = sleeps = Sleeps(original=_REAL if before is _sleep else before, thread=threading.get_ident())
     time.sleep = _sleep
     try:
         yield sleeps
     finally:
-        _open = None
-        sleeps.leave()
+        _open = outer
         if time.sleep is _sleep:  # else the block's own stays
             time.sleep = before
+        sleeps.leave()
 
 
 def _replace(names: dict[str, Any], old: object, new: object) -> None:
-    for name in [name for name, value in names.items() if value is old]:
+    for name in [name for name, value in list(names.items()) if value is old]:
         names[name] = new

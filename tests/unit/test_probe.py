@@ -12,7 +12,7 @@ from builders import FILE, SUBJECT, make_reference, make_round, make_rounds
 from pytest_rayperf.judging.comparing import Chances
 from pytest_rayperf.judging.policy import PROBE_LIMIT, Policy
 from pytest_rayperf.judging.questions import Question
-from pytest_rayperf.judging.series import series_of
+from pytest_rayperf.judging.series import other_machine, series_of
 from pytest_rayperf.machine import Lap, Probe
 from pytest_rayperf.metrics import CPU_PER_ROW, PEAK_MEMORY
 from pytest_rayperf.probe import ACTIVATIONS, LAPS, probe
@@ -177,6 +177,12 @@ class TestAnotherMachine:
             f"{FILE} was recorded (limit {PROBE_LIMIT:g}x either way)"
         )
         assert verdict.reason.endswith("record it here with --rayperf-update-baselines")
+
+    @pytest.mark.parametrize("how", ["a_run", "accepting"])
+    def test_what_cannot_be_recorded_or_is_being_is_not_to_be(self, how):
+        reference = replace(make_reference(probe=THEN), **{how: True})
+        assert other_machine(THEN, reference) is None
+        assert other_machine(Probe(0.006, 0.006), reference).endswith("; the counters are equal")
 
     @pytest.mark.parametrize("factor", [PROBE_LIMIT / 1.01, 1.0, 1.01 / PROBE_LIMIT])
     @pytest.mark.parametrize(

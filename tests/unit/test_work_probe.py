@@ -363,6 +363,33 @@ class TestSleeps:
         pause = pickle.loads(sent)
         assert [counted(pause, 1e-4).counts["slept_microseconds"] for _ in range(2)] == [100, 100]
 
+    def test_whoever_wraps_it_is_asked_once_and_counted_once(self, monkeypatch):
+        """A tracing agent, say: what it wraps may be ours."""
+        monkeypatch.setattr(time, "sleep", SLEEP)
+        stand_in()
+        wrapped, asked = time.sleep, []
+
+        def traced(seconds):
+            asked.append(seconds)
+            wrapped(seconds)
+
+        time.sleep = traced
+        for _ in range(2):
+            with Probe() as probe:
+                time.sleep(1e-4)
+            assert probe.counted.counts["slept_microseconds"] == 100
+            assert time.sleep is traced
+        assert asked == [1e-4] * 2
+
+    def test_as_an_attribute_of_a_class_it_is_no_method(self, monkeypatch):
+        monkeypatch.setattr(time, "sleep", SLEEP)
+        stand_in()
+
+        class Waits:
+            pause = time.sleep
+
+        assert counted(Waits().pause, 1e-4).counts["slept_microseconds"] == 100
+
     def test_it_is_sent_to_other_processes_as_what_it_stands_for(self):
         def block():
             return sleep(0)
