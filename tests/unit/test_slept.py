@@ -258,6 +258,8 @@ class TestBorneOut:
             (1 / 1.44, 1.19, False),
             (1 / 1.44, 0.5, False),
             (1.0, 0.9, False),
+            (4.0, 0.5, False),  # as near to the one as to the other
+            (0.25, 2.0, False),
         ],
     )
     def test_by_which_of_both_the_rounds_are_nearer_to(self, factor, speed, is_so):
@@ -276,12 +278,12 @@ class TestWhatCounts:
         plain = replace(make_reference(self.rounds(wall)), **more)
         return replace(plain, sessions=tuple(replace(s, work=work(slept=slept)) for s in plain.sessions))
 
-    def judge(self, now, then, wall, max_slowdown=1.10, before=None, **software):
+    def judge(self, now, then, wall, max_slowdown=1.10, before=None, tasks=1, **software):
         """Rounds took as much less as they slept less, if nothing else is said."""
         if before is None:
             before = wall - (now - then) / 2 * 8 / 1e6
         reference = self.reference(then, before)
-        return judge_work(work(slept=now, **software), reference, self.rounds(wall), max_slowdown)
+        return judge_work(work(slept=now, **software), reference, self.rounds(wall, tasks), max_slowdown)
 
     def test_more_than_the_threshold_of_the_time_regressed(self):
         verdict = self.judge(self.NOW, self.THEN, wall=2.5)
@@ -291,6 +293,9 @@ class TestWhatCounts:
             f"regressed: {CLASSIFY}: microseconds slept a row 6.00x (781.2 -> 4,688) (exact), "
             "1.25x the time, threshold 1.10, 0.80x the rows/s; baseline "
         )
+
+    def test_whether_tasks_ran_at_once_the_rounds_tell(self):
+        assert self.judge(self.NOW, self.THEN, wall=2.5, max_slowdown=1.2, tasks=8).status == "regressed"
 
     def test_where_nothing_slept_before(self):
         verdict = self.judge(self.NOW - self.THEN, 0, wall=2.5)
