@@ -19,8 +19,8 @@ _MARGIN = {BYTES_WRITTEN.name: 0.01}
 """As a share of what it was. In which order blocks are compressed, and how many digits a float is spelt with,
 moves bytes by less, and may be the same in every round of one run and another in the next."""
 
-
 _HARDLY_NOISE = 1.2
+"""Of the rows/s, either way: less than this is not said beside a change, for it may be none of its doing."""
 
 
 def judge_counters(rounds: Sequence[Round], reference: Reference) -> Verdict | None:

@@ -69,7 +69,7 @@ def _ratio(
         return None
     operator = round_.operators[place[0]]
     times, wall = _times(counted, work, round_, *place), operator.wall_s
-    if times is None or wall is None or not wall > max(0.0, added * times):
+    if times is None or wall is None or not wall > max(0.0, added * times) or not round_.wall_seconds > 0:
         return None
     lanes = [n for n in (operator.tasks, at_once) if n is not None]
     if operator.actors and at_once != 1:
