@@ -20,7 +20,7 @@ _ECHO = 3.0
 that are in use, everybody stands in line longer."""
 
 _MANY = 9.0
-"""More growth than this, as a share of what it was, is not told in figures."""
+"""More waiting than this, as a share of what it was, is not told in figures: it tells nobody anything."""
 
 _UNCHANGED = 0.03
 """An operator that grew by less than this share of the whole is called unchanged: round-to-round noise."""
@@ -77,8 +77,8 @@ def tell(found: Attribution) -> str:
 def _grown(change: Change) -> str:
     if change.own is None:
         return f"{change.kind} from 0"
-    if change.own > _MANY:  # there was next to nothing: how much of that it is tells nobody anything
-        return f"over {1 + _MANY:.0f}x the {change.kind}"
+    if change.kind == "waiting" and change.own > _MANY:  # there was next to none
+        return f"over {1 + _MANY:.0f}x the waiting"
     return f"{change.own:+.0%} {change.kind}"
 
 
