@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from pytest_rayperf.judging.reference import Reference
-from pytest_rayperf.judging.slept import borne_out, times_as_long
+from pytest_rayperf.judging.slept import slowed_by
 from pytest_rayperf.metrics import BYTES_WRITTEN, COUNTED
 from pytest_rayperf.results import Round, Status, Verdict
 from pytest_rayperf.work.comparison import WorkChange, compare_work
@@ -89,13 +89,9 @@ def _said(
     text = f"{change.explanation} (exact)"
     if change.counter != SLEPT_MICROSECONDS:
         return text
-    speed = _speed(rounds, reference)
-    # Where it was measured what came of it, that decides how much of it hides.
-    at_once = 1 if speed is not None else None if reference.elsewhere else reference.cores
-    factor = times_as_long(change, work, rounds, at_once)
+    cores = None if reference.elsewhere else reference.cores
+    factor = slowed_by(change, work, rounds, speed=_speed(rounds, reference), cores=cores)
     if factor is None or 1 / max_slowdown <= factor <= max_slowdown:
-        return None
-    if speed is not None and not borne_out(factor, speed):
         return None
     return f"{text}, {factor:.2f}x the time, threshold {max_slowdown:.2f}"
 

@@ -22,6 +22,21 @@ _AS_MANY = re.compile(r"Map\(.*\)|Write", re.DOTALL)
 """Operators that give as many rows as they get."""
 
 
+def slowed_by(
+    change: WorkChange, work: Work, rounds: Sequence[Round], *, speed: float | None, cores: int | None
+) -> float | None:
+    """How many times as long rounds are for the change: above 1 for more sleep; None where it is not certain.
+
+    Args:
+        change, work, rounds: as `times_as_long` has them.
+        speed: rows/s now over rows/s then, where that was measured. It decides whether the sleep hides; else
+            only what cannot have hidden counts.
+        cores: of this machine; None where that is not known.
+    """
+    factor = times_as_long(change, work, rounds, cores if speed is None else 1)
+    return None if factor is None or (speed is not None and not borne_out(factor, speed)) else factor
+
+
 def borne_out(factor: float, speed: float) -> bool:
     """Whether rounds are rather `factor` times as long than as long as before, by how fast they are.
 
@@ -92,8 +107,7 @@ def _times(counted: OperatorWork, work: Work, round_: Round, place: int, part: i
     A pass has few rows, and so has its last batch. A UDF of batches may sleep once a batch or once a row:
     what is less is taken.
     """
-    batches = _BATCHES.fullmatch(_base(counted.name)[0])
-    if batches is None:
+    if _udf_of_batches(counted) is None:
         by_row = _BY_ROW.fullmatch(_base(counted.name)[0])
         return _rows_in(round_, place, part) if by_row else None
     calls = _calls(counted, work, round_)
@@ -107,13 +121,13 @@ def _times(counted: OperatorWork, work: Work, round_: Round, place: int, part: i
 def _calls(counted: OperatorWork, work: Work, round_: Round) -> int | None:
     """How often the round called the UDF; without the calls themselves, as in a report, if it has but one."""
     if round_.calls:
-        return sum(1 for call in round_.calls if call.udf == _udf(counted)) or None
-    several = sum(1 for one in work.operators if _BATCHES.fullmatch(_base(one.name)[0])) > 1
+        return sum(1 for call in round_.calls if call.udf == _udf_of_batches(counted)) or None
+    several = sum(1 for one in work.operators if _udf_of_batches(one) is not None) > 1
     return None if several else round_.counters.get(UDF_CALLS)
 
 
 def _rows_of_calls(counted: OperatorWork, round_: Round) -> int | None:
-    rows = [call.rows for call in round_.calls if call.udf == _udf(counted)]
+    rows = [call.rows for call in round_.calls if call.udf == _udf_of_batches(counted)]
     return None if None in rows else sum(n for n in rows if n is not None)
 
 
@@ -141,11 +155,13 @@ def _place(counted: OperatorWork, work: Work, round_: Round) -> tuple[int, int] 
     return found[number - 1] if len(found) == same else None
 
 
-def _udf(counted: OperatorWork) -> str:
-    """As its calls have it (`udfs/batches.py`)."""
+def _udf_of_batches(counted: OperatorWork) -> str | None:
+    """As its calls have it (`udfs/batches.py`); None where it has none that gets batches."""
     name, number = _base(counted.name)
-    udf = name.removeprefix("MapBatches(").removesuffix(")")
-    return udf if number == 1 else f"{udf}#{number}"
+    found = _BATCHES.fullmatch(name)
+    if found is None:
+        return None
+    return found[1] if number == 1 else f"{found[1]}#{number}"
 
 
 def _base(name: str) -> tuple[str, int]:
