@@ -42,28 +42,40 @@ class Probe:
         after_s: of computing, after the last one.
         memory_before_s: of reading and writing memory, before; None where it was not measured.
         memory_after_s: the same, after.
+        between: laps between the rounds, where there were any: what slows a core comes and goes within
+            seconds, and two laps alone say as much of their own moments as of the rounds'.
     """
 
     before_s: float
     after_s: float
     memory_before_s: float | None = None
     memory_after_s: float | None = None
+    between: tuple[Lap, ...] = ()
 
     @classmethod
-    def around(cls, before: Lap, after: Lap) -> Probe:
-        """That of these two laps; without memory where a clock ticked too rarely to time one of them."""
-        probe = cls(before.compute_s, after.compute_s, before.memory_s, after.memory_s)
-        return probe if probe.memory_seconds is not None else cls(before.compute_s, after.compute_s)
+    def around(cls, first: Lap, *others: Lap) -> Probe:
+        """That of these laps, in their order; a single one stands for both ends.
+
+        Without memory where a clock ticked too rarely to time it in one of them.
+        """
+        laps = (first, *others)
+        between = laps[1:-1]
+        last = laps[-1]
+        probe = cls(first.compute_s, last.compute_s, first.memory_s, last.memory_s, between)
+        if probe.memory_seconds is not None:
+            return probe
+        return cls(first.compute_s, last.compute_s, between=tuple(Lap(lap.compute_s) for lap in between))
 
     @property
     def seconds(self) -> float | None:
-        """Of computing: the geometric mean. None where a clock ticked too rarely to time a lap."""
-        return _geometric_mean_of(self.before_s, self.after_s)
+        """Of computing: the geometric mean over time. None where a clock ticked too rarely to time a lap."""
+        return _mean_over_time(self.before_s, *(lap.compute_s for lap in self.between), self.after_s)
 
     @property
     def memory_seconds(self) -> float | None:
-        """Of reading and writing memory: the geometric mean. None where it was not measured."""
-        return _geometric_mean_of(self.memory_before_s, self.memory_after_s)
+        """Of reading and writing memory, as `seconds`. None where it was not measured."""
+        between = (lap.memory_s for lap in self.between)
+        return _mean_over_time(self.memory_before_s, *between, self.memory_after_s)
 
     def log_slower(self, then: Probe) -> float | None:
         """The log of how many times as slow the machine is as it was `then`; None where that isn't known.
@@ -76,10 +88,13 @@ class Probe:
         return computing if computing is None or memory is None else (computing + memory) / 2
 
 
-def _geometric_mean_of(before: float | None, after: float | None) -> float | None:
-    if before is None or after is None or not (0 < before < math.inf and 0 < after < math.inf):
+def _mean_over_time(*laps: float | None) -> float | None:
+    """The geometric mean, by the trapezoidal rule: a lap at either end has a round on one side of it only."""
+    logs = [math.log(lap) for lap in laps if lap is not None and 0 < lap < math.inf]
+    if len(logs) < len(laps):
         return None
-    return math.sqrt(before) * math.sqrt(after)
+    inner = math.fsum(logs[1:-1])
+    return math.exp((inner + (logs[0] + logs[-1]) / 2) / (len(logs) - 1))
 
 
 def _log_ratio(now: float | None, then: float | None) -> float | None:

@@ -24,9 +24,10 @@ from PIL import Image
 
 from pytest_rayperf.machine import Lap
 
-LAPS = 160
-"""Some 0.4 s of computing and 0.2 s of memory. What slows a lap comes and goes within seconds, and the rounds
-of a pipeline have their part of it: so the mean of many laps, not the quickest one or the median."""
+LAPS = 60
+"""Some 0.2 s of computing and 0.1 s of memory. What slows a lap comes and goes within seconds, and the rounds
+of a pipeline have their part of it: so the mean of many laps, not the quickest one or the median, and some of
+them before each round (`harness/laps.py`)."""
 
 ACTIVATIONS = 2 * 1024 * 1024
 """Numbers in each of three float32 arrays, 24 MiB together: a small model's first layer of 32 images."""

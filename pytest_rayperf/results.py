@@ -319,7 +319,7 @@ class Benchmark:
     profile: Profile | None = None
     """What its UDFs did, where that was asked for."""
     probe: Probe | None = None
-    """How fast this machine was at fixed work, before and after."""
+    """How fast this machine was at fixed work, around its rounds."""
     work_problem: str | None = None
     """Why it could not be counted; None where it was, or where nothing asked for it."""
     repeated: tuple[str, ...] = ()

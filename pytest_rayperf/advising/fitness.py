@@ -117,7 +117,7 @@ def is_fit(checks: list[Check]) -> bool:
 
 def variation(laps: tuple[Lap, ...]) -> float | None:
     """Standard deviation of the log of the fixed work's CPU seconds; None of fewer than two timed laps."""
-    probes = [Probe.around(lap, lap) for lap in laps]
+    probes = [Probe.around(lap) for lap in laps]
     logs = [log for probe in probes if (log := probe.log_slower(probes[0])) is not None]
     return statistics.stdev(logs) if len(logs) == len(laps) > 1 else None
 

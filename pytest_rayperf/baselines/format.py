@@ -6,20 +6,21 @@ Raw rounds are kept, not summaries, and each accepted session apart. Format hist
    came later, and readers of before 0.2 pass over: a round may have `figures` (metric name -> number), an
    operator `blocks`, `bytes_in`, `scheduling_s`, `backpressure_s`, `actors` and `actor_utilization`; of each
    software the last session that counted work has `work` (`pytest_rayperf/work/counts.py`); a session may
-   have `probe` (`before_s`, `after_s`, and `memory_before_s`, `memory_after_s` where they were measured).
+   have `probe` (`before_s`, `after_s`, and `memory_before_s`, `memory_after_s` where they were measured;
+   `between`, a list of `compute_s` and `memory_s`, where there were laps between its rounds).
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from pytest_rayperf.errors import BaselineError
-from pytest_rayperf.machine import Environment, Probe
+from pytest_rayperf.machine import Environment, Lap, Probe
 from pytest_rayperf.results import Operator, Round, Subject
 from pytest_rayperf.work.counts import LARGEST, Work, work_from_json, work_to_json
 
@@ -79,9 +80,14 @@ def to_json(baseline: Baseline) -> str:
     return json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
-def _probe_to_json(probe: Probe) -> dict[str, float]:
+def _probe_to_json(probe: Probe) -> dict[str, Any]:
     """What was measured of it."""
-    return {name: seconds for name, seconds in asdict(probe).items() if seconds is not None}
+    ends, between = asdict(replace(probe, between=())), [_known(asdict(lap)) for lap in probe.between]
+    return _known({**ends, "between": between or None})
+
+
+def _known(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def round_to_json(round_: Round) -> dict[str, Any]:
@@ -250,10 +256,23 @@ class _Reader:
         if value is None:
             return None
         data = self.mapping(value, where)
-        names = ["before_s", "after_s"]
+        names, of_lap = ["before_s", "after_s"], ["compute_s"]
         if any(data.get(name) is not None for name in _MEMORY):
             names += _MEMORY  # one of the two alone is as wrong as a missing `after_s`
-        return Probe(**{name: self.seconds(data.get(name), f"{where}.{name}") for name in names})
+            of_lap.append("memory_s")
+        ends = self.all_seconds(data, names, where)
+        laps = [] if data.get("between") is None else data["between"]
+        if not isinstance(laps, list):
+            raise self.fail(f"{where}.between", "a list", laps)
+        between = [
+            Lap(**self.all_seconds(self.mapping(lap, at), of_lap, at))
+            for i, lap in enumerate(laps)
+            for at in [f"{where}.between[{i}]"]
+        ]
+        return Probe(**ends, between=tuple(between))
+
+    def all_seconds(self, data: Mapping[str, Any], names: Iterable[str], where: str) -> dict[str, float]:
+        return {name: self.seconds(data.get(name), f"{where}.{name}") for name in names}
 
     def work(self, value: object, where: str) -> Work | None:
         return None if value is None else work_from_json(value, f"{self._shown}: {where}")

@@ -67,7 +67,7 @@ class RunRecord:
         """What is a baseline if its test ends well."""
         self._settled = 0
         """How many of the benchmarks are of tests that have ended."""
-        self._clock = clock
+        self.clock = clock
         self._start = clock()
         self._started_at = _now()
 
@@ -209,7 +209,7 @@ class RunRecord:
         options = self.options
         return Run(
             started_at=self._started_at,
-            duration_s=self._clock() - self._start,
+            duration_s=self.clock() - self._start,
             environment=self.provenance.environment,
             software=self.provenance.software,
             profile=options.profile.name,

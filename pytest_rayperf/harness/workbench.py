@@ -10,9 +10,9 @@ from pytest_rayperf.against.far import FarSide
 from pytest_rayperf.harness.beside import Beside, BothSides
 from pytest_rayperf.harness.conclusions import Conclusions, Item, Side
 from pytest_rayperf.harness.contest import Contest
+from pytest_rayperf.harness.laps import Laps
 from pytest_rayperf.harness.session import RunRecord
 from pytest_rayperf.judging.policy import Policy
-from pytest_rayperf.machine import Lap, Probe
 from pytest_rayperf.measurement import (
     AfterRound,
     Execution,
@@ -81,7 +81,7 @@ class Workbench:
         gives_up: Callable[[str, Exception], bool] = lambda name, error: False,
         warm_ups: int = 1,
     ) -> None:
-        """Measure these in turn, into `contest`, between two laps of fixed work.
+        """Measure these in turn, into `contest`, with laps of fixed work before, between and after.
 
         Args:
             contest: what is measured; its samples and its probe are filled in.
@@ -92,11 +92,16 @@ class Workbench:
             gives_up: as `measure` has it.
 
         Raises:
-            BaseException: whatever stopped it; then there is no second lap.
+            BaseException: whatever stopped it; then there is no lap after it.
         """
         schedule = replace(self._schedule(policy, warm_ups), keep_outputs=len(contest.sides) > 1)
-        before = self.record.probe()
-        self.conclusions.probe = _probed(before, before)  # as far as it is known while rounds are measured
+        # In pairs the machine's speed is in both sides.
+        laps = Laps(self.record.probe, self.record.clock, between=policy.timed and self._far is None)
+
+        def before_round() -> None:
+            laps.before_round()
+            self.conclusions.probe = laps.probe  # as far as it is known while rounds are measured
+
         try:
             measure(
                 pipelines,
@@ -107,13 +112,15 @@ class Workbench:
                 settled=is_settled,
                 accept_outputs=contest.accept_outputs,
                 on_progress=lambda progress: self.on_progress(self.item, progress, schedule),
+                before_round=before_round,
                 after_round=after_round or (lambda name: None),
                 gives_up=gives_up,
             )
         except BaseException as error:
             release(error)
             raise
-        contest.probe = self.conclusions.probe = _probed(before, self.record.probe())
+        laps.after_rounds()
+        contest.probe = self.conclusions.probe = laps.probe
 
     def execute_once(self, pipeline: Pipeline) -> Execution:
         """Execute a pipeline by itself; nothing is kept of its rows."""
@@ -158,8 +165,3 @@ class Workbench:
         more = 0 if self._far is not None else _MORE_SPARES
         most = self.record.options.max_time
         return Schedule(policy.looks, most, warm_ups, more_spares=more, timed=policy.timed)
-
-
-def _probed(before: Lap, after: Lap) -> Probe | None:
-    probe = Probe.around(before, after)
-    return None if probe.seconds is None else probe

@@ -16,7 +16,7 @@ from typing import Any
 
 from pytest_rayperf.errors import BaselineError, ConfigurationError
 from pytest_rayperf.judging.policy import MOST_ROUNDS
-from pytest_rayperf.machine import Probe
+from pytest_rayperf.machine import Lap, Probe
 from pytest_rayperf.metrics import CPU_PER_ROW, METRICS, PEAK_MEMORY, TASKS, THROUGHPUT, WALL
 from pytest_rayperf.reports.schema import rounds_in
 from pytest_rayperf.results import Operator, Round, Subject
@@ -98,7 +98,7 @@ def _reread(benchmark: Mapping[str, Any], of_run: Subject, where: str) -> Reread
         subject=of_run if old else None if given is None else Subject(**_of(Subject, given)),
         inferred=old,
         work=work,
-        probe=None if probe is None else Probe(**_of(Probe, probe)),
+        probe=None if probe is None else _probe(probe),
         limits=benchmark["limits"],
         timed=benchmark["timed"],
         looks=_looks(benchmark["looks"], where),
@@ -106,6 +106,11 @@ def _reread(benchmark: Mapping[str, Any], of_run: Subject, where: str) -> Reread
         rows_unknown=unknown,
         verdict=benchmark["verdict"],
     )
+
+
+def _probe(data: Mapping[str, Any]) -> Probe:
+    laps = tuple(Lap(**_of(Lap, lap)) for lap in data.get("between") or ())
+    return replace(Probe(**_of(Probe, data)), between=laps)
 
 
 def _of(kind: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pytest_rayperf.latency import latencies
+from pytest_rayperf.machine import Probe
 from pytest_rayperf.metrics import METRICS
 from pytest_rayperf.reports import selftest
 from pytest_rayperf.reports.costs import cost_of, savings_of
@@ -132,7 +133,7 @@ def _benchmark(benchmark: Benchmark, run: Run, saving: Mapping[str, Any] | None)
         "work": None if benchmark.work is None else work_to_json(benchmark.work),
         "work_problem": benchmark.work_problem,
         "profile": _profile(benchmark.profile),
-        "probe": None if benchmark.probe is None else asdict(benchmark.probe),
+        "probe": None if benchmark.probe is None else _probe(benchmark.probe),
         "disturbed": [r.disturbed or None for r in rounds],
         "unseen": [r.unseen or None for r in rounds],
         "repeated": list(benchmark.repeated),
@@ -193,6 +194,10 @@ def _comparison(c: Comparison) -> dict[str, Any]:
 def _operator(operator: Operator) -> dict[str, Any]:
     """What was measured of it: a figure that is not here is null."""
     return {name: value for name, value in asdict(operator).items() if value is not None}
+
+
+def _probe(probe: Probe) -> dict[str, Any]:
+    return {**asdict(probe), "between": [asdict(lap) for lap in probe.between]}
 
 
 def _utilization(rounds: Sequence[Round]) -> dict[str, Any] | None:

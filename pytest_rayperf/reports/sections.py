@@ -224,7 +224,10 @@ def _facts(benchmark: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
             laps = [probe[f"{of}{when}_s"] for when in ("before", "after")]
             if None not in laps:
                 before, after = (f"{1000 * seconds:.3g}" for seconds in laps)
-                yield name, f"{before} and {after} CPU ms a lap, before and after"
+                inner = [lap["memory_s" if of else "compute_s"] for lap in probe.get("between") or ()]
+                shown = "".join(f", {1000 * seconds:.3g}" for seconds in inner if seconds is not None)
+                between = f"; between the rounds {shown[2:]}" if shown else ""
+                yield name, f"{before} and {after} CPU ms a lap, before and after{between}"
     for problem in (benchmark.get("profile") or {}).get("problems") or ():
         yield "profile", problem
 

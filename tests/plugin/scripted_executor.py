@@ -129,6 +129,17 @@ def scripted_probe(folder):
     return Lap(*lap) if isinstance(lap, list) else Lap(lap)
 
 
+def scripted_clock(folder, now):
+    """It stands still; or, if the script has `hours`, each round takes so many."""
+    script, log = folder / "script.json", folder / "rounds.log"
+
+    def clock():
+        hours = json.loads(script.read_text()).get("hours", 0) if script.exists() else 0
+        return now + 3600 * hours * (len(log.read_text().splitlines()) if log.exists() else 0)
+
+    return clock
+
+
 def put_in(plan):
     fault = plan.get("fault")
     if fault is None or plan["hides"]:
@@ -148,5 +159,6 @@ def _rayperf_executor(pytestconfig):
     if os.environ.get("SCRIPTED_PROBE") != "no":
         record = pytestconfig.stash[resources_key].record()
         record.probe = lambda: scripted_probe(pytestconfig.rootpath)
+        record.clock = scripted_clock(pytestconfig.rootpath, record.clock())
     yield ScriptedExecutor(pytestconfig.rootpath)
     (pytestconfig.rootpath / "closed").touch()

@@ -6,8 +6,17 @@ import pytest
 
 from pytest_rayperf.judging.policy import PROBE_LIMIT
 
-COMPUTING = {"before_s": 0.002, "after_s": 0.004}
-NO_MEMORY = {"memory_before_s": None, "memory_after_s": None}
+LAPS = [0.002, 0.003, 0.003, 0.004]
+"""Around three rounds."""
+
+COMPUTING = {"before_s": 0.002, "after_s": 0.004, "between": [{"compute_s": 0.003}] * 2}
+REPORTED = {
+    **COMPUTING,
+    "memory_before_s": None,
+    "memory_after_s": None,
+    "between": [{"compute_s": 0.003, "memory_s": None}] * 2,
+}
+THREE = "--rayperf-max-rounds=3"
 BEYOND = 0.003 * PROBE_LIMIT * 1.02
 
 
@@ -25,32 +34,70 @@ def rewrite(project, change):
 
 
 class TestRecorded:
-    def test_before_the_first_and_after_the_last_round(self, project):
+    def test_before_between_and_after_the_rounds(self, project):
         project.tests()
-        project.script(probe=[0.002, 0.004])
-        project.record()
+        project.script(probe=LAPS)
+        project.record(1, THREE)
         assert probes(project) == [COMPUTING]
-        result, report = project.report()
+        result, report = project.report(THREE)
         assert result.ret == 0
-        assert report["benchmarks"][0]["probe"] == {**COMPUTING, **NO_MEMORY}
+        assert report["benchmarks"][0]["probe"] == REPORTED
 
     def test_of_memory_too(self, project):
         project.tests()
-        project.script(probe=[[0.002, 0.001], [0.004, 0.003]])
-        project.record()
-        memory = {"memory_before_s": 0.001, "memory_after_s": 0.003}
-        assert probes(project) == [{**COMPUTING, **memory}]
-        _, report = project.report()
-        assert report["benchmarks"][0]["probe"] == {**COMPUTING, **memory}
+        project.script(probe=[[0.001 * n, 0.002 * n] for n in (1, 2, 3, 4)])
+        project.record(1, THREE)
+        inner = [{"compute_s": 0.001 * n, "memory_s": 0.002 * n} for n in (2, 3)]
+        ends = {"before_s": 0.001, "after_s": 0.004, "memory_before_s": 0.002, "memory_after_s": 0.008}
+        assert probes(project) == [{**ends, "between": inner}]
+        _, report = project.report(THREE)
+        assert report["benchmarks"][0]["probe"] == {**ends, "between": inner}
 
     def test_each_session_has_its_own(self, project):
         project.tests()
-        project.script(probe=[0.002, 0.004, 0.003, 0.0035])
-        project.record(2)
-        assert probes(project) == [
-            {"after_s": 0.004, "before_s": 0.002},
-            {"after_s": 0.0035, "before_s": 0.003},
-        ]
+        project.script(probe=[*LAPS, 0.003, 0.0031, 0.0032, 0.0033])
+        project.record(2, THREE)
+        inner = [{"compute_s": 0.0031}, {"compute_s": 0.0032}]
+        other = {"before_s": 0.003, "after_s": 0.0033, "between": inner}
+        assert probes(project) == [COMPUTING, other]
+
+    def test_of_many_short_rounds_not_between_each_two(self, project):
+        project.tests()
+        project.script(probe=0.003)
+        project.record(1, "--rayperf-min-rounds=9")
+        (found,) = probes(project)
+        assert len(found["between"]) == 3
+
+    def test_between_all_rounds_where_time_goes_by(self, project):
+        project.tests()
+        project.script(probe=0.003, hours=1)
+        project.record(1, "--rayperf-min-rounds=9")
+        (found,) = probes(project)
+        assert len(found["between"]) == 8
+
+    def test_a_slow_hour_between_quiet_ones_is_taken_off(self, project):
+        """Before and after it is as fast as ever: two laps would know nothing of it."""
+        project.tests()
+        project.script(probe=0.002)
+        project.record(3, THREE)
+        (project.path / "probes.log").unlink()
+        slow = {"ReadImages": 0.003, "MapBatches(Classify)": 0.012}
+        project.script(probe=[0.002, 0.0035, 0.0035, 0.002], cpu=slow, seconds=3.0)
+        assert "1 regressed" not in project.measure(THREE).stdout.str()
+        project.script(probe=0.002, cpu=slow, seconds=3.0)
+        assert "1 regressed" in project.measure(THREE).stdout.str()
+
+    def test_none_between_where_times_do_not_decide(self, project):
+        project.tests("""
+            import pytest
+
+            @pytest.mark.parametrize("variant", ["antipattern", "fix"])
+            def test_pipe(rayperf, variant):
+                rayperf.duel(antipattern=lambda: {}, fix=lambda: {}, metric="udf_calls", timed=False)
+        """)
+        project.script(probe=[0.002, 0.004])
+        _, report = project.report()
+        assert report["benchmarks"][0]["probe"] == {**REPORTED, "between": []}
 
     def test_of_a_duel_both_variants_have_the_one(self, project):
         project.tests("""
@@ -58,20 +105,21 @@ class TestRecorded:
 
             @pytest.mark.parametrize("variant", ["antipattern", "fix"])
             def test_pipe(rayperf, variant):
-                rayperf.duel(antipattern=lambda: {"seconds": 4.0}, fix=lambda: {})
+                rayperf.duel(antipattern=lambda: {"seconds": 4.0}, fix=lambda: {}, rounds=1)
         """)
-        project.script(probe=[0.002, 0.004])
+        project.script(probe=[0.002, 0.003, 0.004])
         _, report = project.report()
-        assert [b["probe"] for b in report["benchmarks"]] == [{**COMPUTING, **NO_MEMORY}] * 2
+        of_pair = {**REPORTED, "between": REPORTED["between"][:1]}
+        assert [b["probe"] for b in report["benchmarks"]] == [of_pair] * 2
 
     def test_of_a_ladder(self, project):
         project.tests("""
             def test_all(rayperf):
-                rayperf.ladder({"a": lambda: {"seconds": 8.0}, "b": lambda: {}})
+                rayperf.ladder({"a": lambda: {"seconds": 8.0}, "b": lambda: {}}, rounds=1)
         """)
-        project.script(probe=[0.002, 0.004])
+        project.script(probe=[0.002, 0.003, 0.004])
         _, report = project.report()
-        assert report["benchmarks"][0]["probe"] == {**COMPUTING, **NO_MEMORY}
+        assert report["benchmarks"][0]["probe"] == {**REPORTED, "between": REPORTED["between"][:1]}
 
     def test_the_real_one_in_a_run(self, project, monkeypatch):
         monkeypatch.setenv("SCRIPTED_PROBE", "no")
@@ -79,8 +127,11 @@ class TestRecorded:
         _, report = project.report("--rayperf-update-baselines")
         (found,) = probes(project)
         assert report["benchmarks"][0]["probe"] == found
-        assert found.keys() == {**COMPUTING, **NO_MEMORY}.keys()
-        assert all(0 < seconds < 10 for seconds in found.values())
+        ends = {name: seconds for name, seconds in found.items() if name != "between"}
+        assert ends.keys() == REPORTED.keys() - {"between"}
+        inner = [seconds for lap in found["between"] for seconds in lap.values()]
+        assert len(inner) >= 2 * min(3, len(report["benchmarks"][0]["rounds"]["throughput"]) - 1)
+        assert all(0 < seconds < 10 for seconds in (*ends.values(), *inner))
 
     @pytest.mark.parametrize("probe", [[0.0, 0.003], [0.003, 0.0], [0.0, 0.0]])
     def test_what_a_slow_clock_gives_is_none(self, project, probe):
@@ -94,8 +145,8 @@ class TestRecorded:
 
     def test_what_a_slow_clock_gives_for_memory_is_none(self, project):
         project.tests()
-        project.script(probe=[[0.002, 0.0], [0.004, 0.001]])
-        project.record()
+        project.script(probe=[[0.002, 0.0], [0.003, 0.001], [0.003, 0.001], [0.004, 0.001]])
+        project.record(1, THREE)
         assert probes(project) == [COMPUTING]
         result, _ = project.report()
         assert result.ret == 0

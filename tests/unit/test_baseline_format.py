@@ -19,7 +19,7 @@ from pytest_rayperf.baselines.format import (
     to_json,
 )
 from pytest_rayperf.errors import BaselineError, ConfigurationError
-from pytest_rayperf.machine import Environment, Probe
+from pytest_rayperf.machine import Environment, Lap, Probe
 from pytest_rayperf.results import Operator, Round, Subject, Utilization
 from pytest_rayperf.work.counts import OperatorWork, Work
 
@@ -64,6 +64,12 @@ rounds = st.builds(
     figures=st.dictionaries(text, st.floats(0, 1e18), max_size=3),
 )
 laps = st.floats(1e-9, 1e9)
+
+
+def several(laps):
+    return st.lists(laps, max_size=2).map(tuple)
+
+
 sessions = st.builds(
     Session,
     recorded_at=text,
@@ -71,7 +77,9 @@ sessions = st.builds(
     software=st.dictionaries(text, st.none() | text, max_size=3),
     rounds=st.lists(rounds, min_size=1, max_size=2).map(tuple),
     work=st.none() | works,
-    probe=st.none() | st.builds(Probe, laps, laps) | st.builds(Probe, laps, laps, laps, laps),
+    probe=st.none()
+    | st.builds(Probe, laps, laps, between=several(st.builds(Lap, laps)))
+    | st.builds(Probe, laps, laps, laps, laps, several(st.builds(Lap, laps, laps))),
 )
 baselines = st.builds(
     Baseline,
@@ -147,11 +155,11 @@ def without(data, path):
     return changed
 
 
-MEASURED = Probe(0.003, 0.004, 0.001, 0.002)
+MEASURED = Probe(0.003, 0.004, 0.001, 0.002, (Lap(0.005, 0.006), Lap(0.007, 0.008)))
 SAMPLE = json.loads(to_json(make_baseline(make_session([full_round()], probe=MEASURED))))
 PLACES = list(paths_of(SAMPLE))
-OPTIONAL = {"figures", "probe"}
-NULLABLE = {"variant", "commit", "gpu_model", "peak_worker_memory", "probe"} | {
+OPTIONAL = {"figures", "probe", "between"}
+NULLABLE = {"variant", "commit", "gpu_model", "peak_worker_memory", "probe", "between"} | {
     "wall_s",
     "cpu_s",
     "udf_s",
@@ -220,7 +228,9 @@ class TestText:
         (plain, computing, both) = json.loads(to_json(make_baseline(*several)))["sessions"]
         assert "probe" not in plain
         assert computing["probe"] == {"before_s": 0.003, "after_s": 0.004}
-        assert both["probe"] == {**computing["probe"], "memory_before_s": 0.001, "memory_after_s": 0.002}
+        between = [{"compute_s": 0.005, "memory_s": 0.006}, {"compute_s": 0.007, "memory_s": 0.008}]
+        memory = {"memory_before_s": 0.001, "memory_after_s": 0.002, "between": between}
+        assert both["probe"] == {**computing["probe"], **memory}
 
     def test_what_was_not_measured_is_null(self):
         (round_,) = json.loads(to_json(make_baseline(make_session([make_round(cpu=None)]))))["sessions"][0][
@@ -273,6 +283,16 @@ class TestRoundTrip:
         probe |= {"memory_before_s": None, "memory_after_s": None} if null else {}
         (session,) = read(put(SAMPLE, ("sessions", 0, "probe"), probe)).sessions
         assert session.probe == Probe(0.003, 0.004)
+
+    @pytest.mark.parametrize("between", [None, []])
+    def test_a_probe_of_an_earlier_version_has_no_laps_between_rounds(self, read, between):
+        probe = {**SAMPLE["sessions"][0]["probe"], "between": between}
+        (session,) = read(put(SAMPLE, ("sessions", 0, "probe"), probe)).sessions
+        assert session.probe == replace(MEASURED, between=())
+
+    def test_laps_between_rounds_are_a_list(self, read):
+        with pytest.raises(BaselineError, match=r"sessions\[0\]\.probe\.between must be a list"):
+            read(put(SAMPLE, ("sessions", 0, "probe", "between"), {"compute_s": 0.005}))
 
     def test_a_round_of_an_earlier_version_has_no_figures(self, read, data):
         (old, _) = read(without(data, ("sessions", 0, "rounds", 0, "figures"))).sessions[0].rounds

@@ -298,6 +298,22 @@ class TestInterrupted:
             assert bench.counts == {"antipattern": 0, "fix": 0}
 
 
+class TestBeforeRound:
+    def test_is_called_before_each_counted_round_and_no_warm_up(self):
+        bench, called = Bench(), []
+        bench.run(looks=(2,), before_round=lambda: called.append(len(bench.executor.calls)))
+        assert called == [2, 3, 4, 5]
+
+    def test_its_time_is_not_the_round_s(self):
+        bench = Bench(2.0)
+
+        def slow():
+            bench.clock.now += 1000.0
+
+        bench.run(looks=(3,), before_round=slow)
+        assert {r.wall_seconds for rounds in bench.samples.rounds.values() for r in rounds} == {2.0}
+
+
 class TestAfterRound:
     def test_is_asked_after_every_execution_of_its_variant(self):
         bench, asked = Bench(), []

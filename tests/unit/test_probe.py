@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import pytest
 from builders import FILE, SUBJECT, make_reference, make_round, make_rounds
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pytest_rayperf.judging.comparing import Chances
 from pytest_rayperf.judging.policy import PROBE_LIMIT, Policy
@@ -79,8 +81,8 @@ class TestProbe:
         assert kept < arrays / 10
         assert arrays <= peak
 
-    def test_enough_laps_that_a_slow_one_says_little(self):
-        assert LAPS >= 100
+    def test_so_many_laps_around_the_fewest_rounds_that_a_slow_one_says_little(self):
+        assert (3 + 1) * LAPS >= 200
 
 
 class TestSeconds:
@@ -94,6 +96,18 @@ class TestSeconds:
     @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
     def test_none_where_one_of_them_is_no_time(self, bad):
         assert Probe(bad, 1.0).seconds is Probe(1.0, bad).seconds is Probe(bad, bad).seconds is None
+        assert Probe(1.0, 1.0, between=(Lap(1.0), Lap(bad))).seconds is None
+
+    def test_laps_between_rounds_count_twice_what_a_lap_at_an_end_does(self):
+        """Each stands for the time up to the laps beside it."""
+        assert Probe(1.0, 1.0, between=(Lap(4.0),)).seconds == pytest.approx(2.0)
+        assert Probe(16.0, 1.0, between=(Lap(1.0),)).seconds == pytest.approx(2.0)
+        assert Probe(1.0, 16.0, between=(Lap(2.0), Lap(2.0))).seconds == pytest.approx(2 ** (4 / 3))
+
+    @given(st.lists(st.floats(1e-4, 1e-1), min_size=1, max_size=30))
+    def test_of_laps_that_are_alike_it_is_theirs_and_else_between_them(self, laps):
+        mean = Probe.around(*map(Lap, laps)).seconds
+        assert min(laps) * (1 - 1e-9) <= mean <= max(laps) * (1 + 1e-9)
 
 
 class TestOfMemory:
@@ -128,11 +142,22 @@ class TestOfMemory:
     def test_is_that_of_the_laps_around_the_rounds(self):
         assert Probe.around(Lap(1.0, 2.0), Lap(3.0, 4.0)) == Probe(1.0, 3.0, 2.0, 4.0)
         assert Probe.around(Lap(1.0), Lap(3.0)) == Probe(1.0, 3.0)
+        inner = (Lap(5.0, 6.0), Lap(7.0, 8.0))
+        assert Probe.around(Lap(1.0, 2.0), *inner, Lap(3.0, 4.0)) == Probe(1.0, 3.0, 2.0, 4.0, inner)
+        assert Probe.around(Lap(1.0, 2.0)) == Probe(1.0, 1.0, 2.0, 2.0)
+
+    def test_between_the_rounds_too(self):
+        quick = Probe(1.0, 1.0, 1.0, 1.0)
+        assert replace(quick, between=(Lap(1.0, 4.0),)).memory_seconds == pytest.approx(2.0)
+        assert replace(quick, between=(Lap(1.0, None),)).memory_seconds is None
+        assert replace(quick, between=(Lap(1.0, 0.0),)).memory_seconds is None
 
     @pytest.mark.parametrize("bad", [None, 0.0])
     def test_is_without_it_where_a_clock_ticked_too_rarely_to_time_a_lap(self, bad):
         assert Probe.around(Lap(1.0, bad), Lap(3.0, 4.0)) == Probe(1.0, 3.0)
         assert Probe.around(Lap(1.0, 2.0), Lap(3.0, bad)) == Probe(1.0, 3.0)
+        around = Probe.around(Lap(1.0, 2.0), Lap(5.0, bad), Lap(6.0, 1.0), Lap(3.0, 4.0))
+        assert around == Probe(1.0, 3.0, between=(Lap(5.0), Lap(6.0)))
 
     def test_a_machine_whose_memory_is_taken_is_slower_for_a_pipeline(self):
         """Its computing as fast as ever, its memory 2.25 times as slow: 1.5 times, and no regression."""

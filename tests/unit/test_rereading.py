@@ -14,7 +14,7 @@ from test_report_schema import SCHEMA
 
 from pytest_rayperf.errors import ConfigurationError
 from pytest_rayperf.judging.policy import GATED, Policy
-from pytest_rayperf.machine import Probe
+from pytest_rayperf.machine import Lap, Probe
 from pytest_rayperf.metrics import METRICS
 from pytest_rayperf.offline.rereading import as_known, reread, with_rows
 from pytest_rayperf.reports import json as json_report
@@ -283,7 +283,9 @@ rounds_ = st.builds(
     unseen=st.sampled_from(["", "", "0.21 s are too short"]),
 )
 several = st.lists(rounds_, min_size=1, max_size=6)
-probes = st.none() | st.builds(Probe, st.floats(1e-3, 1e-2), st.floats(1e-3, 1e-2))
+lap_seconds = st.floats(1e-3, 1e-2)
+laps = st.lists(st.builds(Lap, lap_seconds, st.none() | lap_seconds), max_size=3).map(tuple)
+probes = st.none() | st.builds(Probe, lap_seconds, lap_seconds, between=laps)
 
 
 @given(
