@@ -11,7 +11,8 @@ benchmarks would be drawn from, fitted to their scatter (Smyth 2004, doi:10.2202
 The less alike they are, the less one of them says of the next.
 
 The probe of fixed work normalises something only if the sessions' means vary less after division by it.
-Besides the recorded rounds the committed baselines are read, which are sessions of the whole suite.
+Besides the recorded rounds the committed baselines are read, which are sessions of the whole suite. Of
+sessions with laps of fixed work between their rounds it is shown what these are worth.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from __future__ import annotations
 import math
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scipy import optimize, special
-from traces import Block, load
+from traces import LAPPED, Block, Traces, load
 
 from pytest_rayperf.baselines.format import read_baseline
-from pytest_rayperf.machine import Probe
+from pytest_rayperf.machine import Lap, Probe
 from pytest_rayperf.results import Round
 
 BASELINES = Path(__file__).resolve().parents[2] / "baselines"
@@ -54,6 +55,21 @@ def probed(session: Session) -> list[float] | None:
     return None if figures is None or not probe else [figure / probe for figure in figures]
 
 
+def by_the_ends(session: Session) -> list[float] | None:
+    """CPU seconds a row, divided by computing and memory as they were before and after."""
+    return _divided(session, session.probe and replace(session.probe, between=()))
+
+
+def by_all_laps(session: Session) -> list[float] | None:
+    """CPU seconds a row, divided by computing and memory as they were before, between and after."""
+    return _divided(session, session.probe if session.probe and session.probe.between else None)
+
+
+def _divided(session: Session, probe: Probe | None) -> list[float] | None:
+    figures, slower = cpu(session), probe and probe.log_slower(Probe(1.0, 1.0, 1.0, 1.0))
+    return None if figures is None or slower is None else [figure / math.exp(slower) for figure in figures]
+
+
 def wall(session: Session) -> list[float] | None:
     """Wall seconds a row."""
     return [r.wall_seconds / r.rows for r in session.rounds]
@@ -78,6 +94,13 @@ METRICS: dict[str, Callable[[Session], list[float] | None]] = {
     "wall seconds a row": wall,
     "busy cores": busy_cores,
     "peak worker memory": memory,
+}
+
+
+OF_LAPS: dict[str, Callable[[Session], list[float] | None]] = {
+    "CPU seconds a row": cpu,
+    "... divided by the laps at the ends": by_the_ends,
+    "... divided by all laps": by_all_laps,
 }
 
 
@@ -120,9 +143,14 @@ def fitted(variances: Sequence[Variance]) -> tuple[float, float]:
     return math.exp((centre + special.digamma(weight / 2) - math.log(weight / 2)) / 2), weight
 
 
-def row(source: str, name: str, benchmarks: Sequence[Sequence[Session]]) -> dict[str, str] | None:
+def row(
+    source: str,
+    name: str,
+    benchmarks: Sequence[Sequence[Session]],
+    metrics: Mapping[str, Callable[[Session], list[float] | None]] = METRICS,
+) -> dict[str, str] | None:
     """A line of the table; None where the metric was not measured."""
-    series = [[f for one in benchmark if (f := METRICS[name](one))] for benchmark in benchmarks]
+    series = [[f for one in benchmark if (f := metrics[name](one))] for benchmark in benchmarks]
     rounds = [v for figures in series for v in of_rounds(figures)]
     sessions = [v for figures in series for v in of_sessions(figures)]
     if not rounds or not sessions:
@@ -141,27 +169,42 @@ def row(source: str, name: str, benchmarks: Sequence[Sequence[Session]]) -> dict
     }
 
 
+def recorded(traces: Traces, *kinds: str) -> list[list[Session]]:
+    """Its sessions beside one of `kinds`, by machine and pipeline."""
+
+    def one(block: Block) -> Session:
+        return Session(block.rounds, block.probe)
+
+    return [
+        [one(b) for b in traces.blocks if (b.machine, b.pipeline) == (machine, name) and b.beside in kinds]
+        for machine in traces.machines
+        for name in traces.pipelines
+    ]
+
+
+def shortened(benchmarks: Sequence[Sequence[Session]], count: int) -> list[list[Session]]:
+    """The first `count` rounds of each session, with the laps around them."""
+
+    def one(session: Session) -> Session:
+        probe = session.probe
+        if probe is None:
+            return Session(session.rounds[:count], None)
+        laps = [
+            Lap(probe.before_s, probe.memory_before_s),
+            *probe.between,
+            Lap(probe.after_s, probe.memory_after_s),
+        ]
+        return Session(session.rounds[:count], Probe.around(*laps[: count + 1]))
+
+    return [[one(session) for session in benchmark] for benchmark in benchmarks]
+
+
 def sources() -> Iterator[tuple[str, list[list[Session]]]]:
     """The recorded rounds by what ran beside them, and the suite's."""
     traces = load()
-
-    def recorded(*kinds: str) -> list[list[Session]]:
-        def one(block: Block) -> Session:
-            return Session(block.rounds, block.probe)
-
-        return [
-            [
-                one(b)
-                for b in traces.blocks
-                if (b.machine, b.pipeline) == (machine, name) and b.beside in kinds
-            ]
-            for machine in traces.machines
-            for name in traces.pipelines
-        ]
-
-    yield "recorded, beside nothing", recorded("nothing")
-    yield "recorded, beside nothing or light", recorded("nothing", "light")
-    yield "recorded, beside busy", recorded("busy")
+    yield "recorded, beside nothing", recorded(traces, "nothing")
+    yield "recorded, beside nothing or light", recorded(traces, "nothing", "light")
+    yield "recorded, beside busy", recorded(traces, "busy")
     suite = []
     for path in sorted(BASELINES.glob("*/*.json")):
         baseline = read_baseline(path, path.name)
@@ -175,6 +218,13 @@ def main() -> int:
 
     found = (row(source, name, benchmarks) for source, benchmarks in sources() for name in METRICS)
     print(tabulate([one for one in found if one], headers="keys", tablefmt="github"))
+    lapped = recorded(load(LAPPED), "nothing")
+    of_laps = (
+        row(f"the first {count} rounds", name, shortened(lapped, count), OF_LAPS)
+        for count in (3, 6)
+        for name in OF_LAPS
+    )
+    print(tabulate([one for one in of_laps if one], headers="keys", tablefmt="github"))
     for kind in ("nothing", "light", "busy"):
         seconds = [b.probe.seconds or 1.0 for b in load().blocks if b.beside == kind]
         print(f"probe beside {kind}: {1e3 * min(seconds):.2f} to {1e3 * max(seconds):.2f} ms, ", end="")

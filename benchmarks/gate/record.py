@@ -4,10 +4,10 @@
     python benchmarks/gate/record.py tests/data/noise/light-1.json --beside light
     python benchmarks/gate/record.py tests/data/noise/busy-1.json --beside busy
 
-Each pipeline's rounds follow each other, as a benchmark's do, with the probe of fixed work before and after
-them. With `--beside` another process works meanwhile: `light` has one CPU for a sixth of the time, which is
-below the limit of a disturbed round; `busy` has all CPUs for half of it. At the end come duets: the same
-single-core pipeline twice at once, each on its core.
+Each pipeline's rounds follow each other, as a benchmark's do, with laps of fixed work before, between and
+after them. With `--beside` another process works meanwhile: `light` has one CPU for a sixth of the time,
+which is below the limit of a disturbed round; `busy` has all CPUs for half of it. At the end come duets: the
+same single-core pipeline twice at once, each on its core.
 
 A file holds every round as it was measured, and what the machine was doing in it. Nothing is left out.
 """
@@ -118,16 +118,18 @@ def record(cluster: Cluster, options: argparse.Namespace, folder: Path) -> dict[
             stack.enter_context(disturber.at_work())
             for name, pipeline in recorded.pipelines(images, classifier, folder).items():
                 one_round(executor, monitor, pipeline, began)  # the warm-up
-                before = probe()
-                rounds = [one_round(executor, monitor, pipeline, began) for _ in range(options.rounds)]
-                blocks.append(
-                    {"pipeline": name, "probe": asdict(Probe.around(before, probe())), "rounds": rounds}
-                )
+                laps, rounds = [], []
+                for _ in range(options.rounds):
+                    laps.append(probe())
+                    rounds.append(one_round(executor, monitor, pipeline, began))
+                laps.append(probe())
+                blocks.append({"pipeline": name, "probe": asdict(Probe.around(*laps)), "rounds": rounds})
                 walls = [f"{r['wall_seconds']:.2f}" for r in rounds]
                 cpu = [f"{1e3 * r['cpu_seconds_per_row']:.2f}" for r in rounds]
                 bad = sum(bool(r["disturbed"]) for r in rounds)
-                print(name, before, "walls", *walls, "cpu ms", *cpu, "disturbed", bad, file=sys.stderr)
-            duet(images.repeat(2), classifier)  # the warm-up
+                print(name, laps[0], "walls", *walls, "cpu ms", *cpu, "disturbed", bad, file=sys.stderr)
+            if options.duets:
+                duet(images.repeat(2), classifier)  # the warm-up
             for _ in range(options.duets):
                 duets.append(duet(images.repeat(2), classifier))
             print("duets", *duets[-2:], file=sys.stderr)
@@ -152,7 +154,7 @@ def main() -> int:
     finally:
         close_cluster(cluster)
     whole = {
-        "schema_version": 2,
+        "schema_version": 3,
         "started_at": started_at,
         "beside": options.beside,
         "environment": detect_environment().id,

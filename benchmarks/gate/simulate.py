@@ -21,6 +21,9 @@ By cell (noise, reference, kind of slowdown and its factor, threshold) are print
   the slowdown is waiting, against the threshold, for the same errors, told noise and slowdown.
   (`known_noise.py` compares with it where the gate is told the noise, too.)
 
+With `--lapped all` the sessions are those with laps of fixed work between their rounds; with `--lapped ends`
+the same, as if there had been laps before and after only.
+
 Exit status 1 if a cell has more than 1 % false alarms, or passes more than 5 % of the slowdowns that are
 beyond the threshold.
 """
@@ -42,7 +45,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy import stats
-from traces import Block, Traces, load, slower
+from traces import LAPPED, Block, Traces, by_the_ends, load, slower
 from wald import expected_rounds
 
 from pytest_rayperf.judging.policy import Policy
@@ -215,18 +218,20 @@ def drawn(rounds: Sequence[Round], count: int, generator: np.random.Generator) -
 
 
 @lru_cache(maxsize=1)
-def recorded() -> Traces:
+def recorded(lapped: str | None = None) -> Traces:
     """The traces, once a process."""
-    return load()
+    if lapped is None:
+        return load()
+    return load(LAPPED) if lapped == "all" else by_the_ends(load(LAPPED))
 
 
-def play_many(task: tuple[Cell, int, int]) -> tuple[Cell, Count]:
+def play_many(task: tuple[Cell, int, int, str | None]) -> tuple[Cell, Count]:
     """`suites` suite runs of a cell, with a seed of their own."""
-    cell, suites, seed = task
+    cell, suites, seed, lapped = task
     whole = Count()
     generator = np.random.default_rng([seed, *json.dumps(asdict(cell), sort_keys=True).encode()])
     for number in range(suites):
-        whole.add(play(cell, recorded(), generator, fixed=number % FIXED == 0))
+        whole.add(play(cell, recorded(lapped), generator, fixed=number % FIXED == 0))
     return cell, whole
 
 
@@ -245,10 +250,10 @@ def upper_limit(hits: int, of: int) -> float:
     return 1.0 if hits == of else float(stats.beta.ppf(0.95, hits + 1, of - hits))
 
 
-def pair_sd(noise: str, kind: str) -> float:
+def pair_sd(traces: Traces, noise: str, kind: str) -> float:
     """Standard deviation of the log ratio of neighbouring rounds' CPU seconds a row, or busy cores."""
     steps = []
-    for block in recorded().blocks:
+    for block in traces.blocks:
         work = [math.log(r.metric(CPU_PER_ROW.name) or 1) for r in block.rounds]
         waiting = [w + math.log(r.throughput or 1) for w, r in zip(work, block.rounds, strict=True)]
         if block.beside == noise:
@@ -256,7 +261,7 @@ def pair_sd(noise: str, kind: str) -> float:
     return float(np.sqrt(np.mean(np.square(np.concatenate(steps)))))
 
 
-def line(cell: Cell, count: Count) -> dict[str, object]:
+def line(cell: Cell, count: Count, traces: Traces) -> dict[str, object]:
     """A row of the table."""
     total = count.benchmarks
     share = {s: count.statuses[s] / total for s in ("regressed", "inconclusive")}
@@ -264,7 +269,7 @@ def line(cell: Cell, count: Count) -> dict[str, object]:
     beyond = cell.slowdown > cell.threshold
     bound = ""
     if cell.reference == "pairs":
-        sd = pair_sd(cell.noise, cell.kind)
+        sd = pair_sd(traces, cell.noise, cell.kind)
         bound = f"{expected_rounds(sd, cell.slowdown, cell.threshold, 0.01 / BENCHMARKS):.1f}"
     alarms = f"{count.alarmed / count.suites:.2%} (<= {upper_limit(count.alarmed, count.suites):.2%})"
     return {
@@ -305,12 +310,13 @@ def main() -> int:
     parser.add_argument("--noise", nargs="+", choices=NOISES, default=NOISES)
     parser.add_argument("--reference", nargs="+", choices=REFERENCES, default=REFERENCES)
     parser.add_argument("--more", action="store_true", help="other cells: large slowdowns, a low threshold")
+    parser.add_argument("--lapped", choices=("all", "ends"), help="sessions with laps between their rounds")
     parser.add_argument("--json", type=Path, help="write the counts here")
     options = parser.parse_args()
     chunk = max(1, min(100, options.suites // options.processes))
     counts = {cell: Count() for cell in cells(options)}
     tasks = [
-        (cell, min(chunk, options.suites - done), options.seed + done)
+        (cell, min(chunk, options.suites - done), options.seed + done, options.lapped)
         for cell in counts
         for done in range(0, options.suites, chunk)
     ]
@@ -322,7 +328,8 @@ def main() -> int:
                 left = (time.monotonic() - start) / number * (len(tasks) - number)
                 print(f"\r{number} of {len(tasks)} parts, {left:.0f} s left ", end="", file=sys.stderr)
     print(file=sys.stderr)
-    print(tabulate([line(cell, count) for cell, count in counts.items()], headers="keys", tablefmt="github"))
+    table = [line(cell, count, recorded(options.lapped)) for cell, count in counts.items()]
+    print(tabulate(table, headers="keys", tablefmt="github"))
     broken = [cell for cell, count in counts.items() if not holds(cell, count)]
     for cell in broken:
         print(f"not held: {cell}")

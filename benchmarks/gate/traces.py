@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pytest_rayperf.machine import Probe
+from pytest_rayperf.machine import Lap, Probe
 from pytest_rayperf.metrics import CPU_PER_ROW
 from pytest_rayperf.playing import scaled
 from pytest_rayperf.results import Round
 
 FOLDER = Path(__file__).resolve().parents[2] / "tests" / "data" / "noise"
+
+LAPPED = FOLDER / "lapped"
+"""Sessions with laps of fixed work between their rounds; nothing is played from them."""
 
 
 class QuickRound(Round):
@@ -103,15 +106,22 @@ def load(folder: Path = FOLDER) -> Traces:
     return Traces(tuple(blocks), duets)
 
 
+def by_the_ends(traces: Traces) -> Traces:
+    """The same with laps of fixed work before and after the rounds only."""
+    blocks = (replace(b, probe=replace(b.probe, between=())) for b in traces.blocks)
+    return replace(traces, blocks=tuple(blocks))
+
+
 def slower(round_: Round, factor: float, kind: str = "work") -> Round:
     """The round as it would be if all its work took `factor` times as long, or if it waited that long."""
     return round_ if factor == 1 else scaled(round_, cpu=factor if kind == "work" else 1.0, wall=factor)
 
 
 def probe_of(block: Mapping[str, Any]) -> Probe:
-    """That of a block; files of schema 1 know only how fast computing was."""
+    """That of a block; schema 1 knows only how fast computing was, schema 2 of no laps between rounds."""
     if "probe" in block:
-        return Probe(**block["probe"])
+        laps = tuple(Lap(**lap) for lap in block["probe"].get("between", ()))
+        return Probe(**{**block["probe"], "between": laps})
     return Probe(block["probe_before_s"], block["probe_after_s"])
 
 

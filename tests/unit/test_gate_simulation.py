@@ -44,7 +44,7 @@ def finds(gate):
 def play(gate, noise, reference, slowdown, kind="work", threshold=1.10, suites=10):
     simulate, _ = gate
     cell = simulate.Cell(noise, reference, kind, slowdown, threshold)
-    return simulate.play_many((cell, suites, 1))[1]
+    return simulate.play_many((cell, suites, 1, None))[1]
 
 
 class TestTraces:
