@@ -35,7 +35,7 @@ class Lap:
 
 @dataclass(frozen=True)
 class Probe:
-    """CPU seconds of a lap of fixed work (`probe.py`), before the first and after the last round.
+    """CPU seconds of a lap of fixed work (`probe.py`), before, between and after the rounds.
 
     Attributes:
         before_s: of computing, before the first round.
@@ -68,7 +68,7 @@ class Probe:
 
     @property
     def seconds(self) -> float | None:
-        """Of computing: the geometric mean over time. None where a clock ticked too rarely to time a lap."""
+        """Of computing: the geometric mean. None where a clock ticked too rarely to time a lap."""
         return _mean_over_time(self.before_s, *(lap.compute_s for lap in self.between), self.after_s)
 
     @property
@@ -89,7 +89,10 @@ class Probe:
 
 
 def _mean_over_time(*laps: float | None) -> float | None:
-    """The geometric mean, by the trapezoidal rule: a lap at either end has a round on one side of it only."""
+    """The geometric mean, by the trapezoidal rule: a lap at either end has a round on one side of it only.
+
+    As if they were evenly spaced: when each was is not kept.
+    """
     logs = [math.log(lap) for lap in laps if lap is not None and 0 < lap < math.inf]
     if len(logs) < len(laps):
         return None

@@ -232,7 +232,7 @@ def measure(
     settled: Callable[[Samples], bool],
     accept_outputs: Callable[[Samples], bool],
     on_progress: Callable[[Progress], None],
-    before_round: Callable[[], None] = lambda: None,
+    aside: Callable[[], None] = lambda: None,
     after_round: AfterRound = lambda name: None,
     gives_up: Callable[[str, Exception], bool] = lambda name, error: False,
 ) -> None:
@@ -240,7 +240,7 @@ def measure(
 
     First comes a warm-up of every variant, whose outputs are kept; where `accept_outputs` refuses them,
     nothing is timed. Then the variants take turns. After each look of the schedule `settled` says whether to
-    go on. `before_round` is called before each of them, and not before one that is measured again;
+    go on. `aside` is called before the first of them and after each, and not after one that does not count;
     `after_round` is asked once the clock has stopped. Where `gives_up` says so of a variant that
     raised, it is left out from there on, and so is what was measured of it; of the last one that is left
     the error is raised all the same.
@@ -342,10 +342,12 @@ def measure(
             if _enough(samples, schedule, settled):
                 return
         number = len(samples.rounds[name]) + 1
-        before_round()
+        if not any(samples.rounds.values()):
+            aside()
         execution = measured(name, number, is_first=number == 1 and not schedule.warm_ups)
         if execution is not None:
             samples.rounds[name].append(execution.round)
+            aside()
 
 
 def release(error: BaseException) -> None:

@@ -7,7 +7,7 @@ one thread, while no round does.
 There are two kinds of work, for neighbours take two things away: the time of a core (decoding and resizing
 a photograph, and arithmetic: a core's own caches hold that), and what all cores share, the last cache and the
 memory (arrays of the size of a batch's activations). A pipeline feels both, and so does their mean
-(`results.Probe`).
+(`machine.Probe`).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from pytest_rayperf.machine import Lap
 
 LAPS = 60
 """Some 0.2 s of computing and 0.1 s of memory. What slows a lap comes and goes within seconds, and the rounds
-of a pipeline have their part of it: so the mean of many laps, not the quickest one or the median, and some of
-them before each round (`harness/laps.py`)."""
+of a pipeline have their part of it: so the mean of many laps, not the quickest one or the median, and as many
+once more between the rounds (`harness/laps.py`)."""
 
 ACTIVATIONS = 2 * 1024 * 1024
 """Numbers in each of three float32 arrays, 24 MiB together: a small model's first layer of 32 images."""

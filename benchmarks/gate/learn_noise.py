@@ -199,6 +199,15 @@ def shortened(benchmarks: Sequence[Sequence[Session]], count: int) -> list[list[
     return [[one(session) for session in benchmark] for benchmark in benchmarks]
 
 
+def of_one_lap(traces: Traces) -> Iterator[str]:
+    """By machine, how much fixed work varies from before a pipeline's rounds to after them."""
+    for machine in traces.machines:
+        probes = [b.probe for b in traces.blocks if b.machine == machine and b.beside != "busy"]
+        steps = [math.log(p.before_s) - math.log(p.after_s) for p in probes]
+        sd = math.sqrt(statistics.fmean(step**2 for step in steps) / 2)
+        yield f"computing before and after, {machine}: sd of one {sd:.1%}"
+
+
 def sources() -> Iterator[tuple[str, list[list[Session]]]]:
     """The recorded rounds by what ran beside them, and the suite's."""
     traces = load()
@@ -225,6 +234,7 @@ def main() -> int:
         for name in OF_LAPS
     )
     print(tabulate([one for one in of_laps if one], headers="keys", tablefmt="github"))
+    print(*of_one_lap(load()), *of_one_lap(load(LAPPED)), sep="\n")
     for kind in ("nothing", "light", "busy"):
         seconds = [b.probe.seconds or 1.0 for b in load().blocks if b.beside == kind]
         print(f"probe beside {kind}: {1e3 * min(seconds):.2f} to {1e3 * max(seconds):.2f} ms, ", end="")

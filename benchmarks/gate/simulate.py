@@ -307,12 +307,13 @@ def main() -> int:
     parser.add_argument("--suites", type=int, default=2000, help="suite runs a cell")
     parser.add_argument("--seed", type=int, default=20261123)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--noise", nargs="+", choices=NOISES, default=NOISES)
+    parser.add_argument("--noise", nargs="+", choices=NOISES, help="all that were recorded, by default")
     parser.add_argument("--reference", nargs="+", choices=REFERENCES, default=REFERENCES)
     parser.add_argument("--more", action="store_true", help="other cells: large slowdowns, a low threshold")
     parser.add_argument("--lapped", choices=("all", "ends"), help="sessions with laps between their rounds")
     parser.add_argument("--json", type=Path, help="write the counts here")
     options = parser.parse_args()
+    options.noise = options.noise or [n for n in NOISES if recorded(options.lapped).sessions(n)]
     chunk = max(1, min(100, options.suites // options.processes))
     counts = {cell: Count() for cell in cells(options)}
     tasks = [

@@ -18,7 +18,7 @@ from pytest_rayperf.results import Round
 FOLDER = Path(__file__).resolve().parents[2] / "tests" / "data" / "noise"
 
 LAPPED = FOLDER / "lapped"
-"""Sessions with laps of fixed work between their rounds; nothing is played from them."""
+"""Sessions with laps of fixed work between their rounds, played only where they are asked for."""
 
 
 class QuickRound(Round):

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 CPUS = Path("/sys/devices/system/cpu")
 
+_LAPS = 160
+"""Some 0.6 s: what is over sooner hardly shows in a round."""
+
 _ABOUT = """\
 Look at this machine for some seconds, and say whether it is fit to measure on: what else
 is at work, how even its speed is, what cannot be seen, whether Ray has the room it needs,
@@ -125,7 +128,7 @@ def look_at(seconds: float, baselines: Path, environment: str, memory_bytes: int
     with monitor, _said_on_stderr(f"looking at this machine for {seconds:g} s"):
         end = time.monotonic() + seconds
         while len(laps) < 2 or time.monotonic() < end:
-            laps.append(probe())
+            laps.append(probe(_LAPS))
     summary = monitor.summary()
     return Facts(
         seconds=seconds,

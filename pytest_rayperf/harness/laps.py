@@ -10,8 +10,8 @@ _FIRST = 4
 """So many are taken without a rest: two say next to nothing of a machine whose neighbours come and go."""
 
 _REST, _SHORTEST_REST_S = 4, 1.0
-"""Times as long as a lap took, and a second at least: so long it waits for the next one. Of short rounds laps
-would take more time than the rounds."""
+"""Times as long as a lap took, and a second at least: so long it waits for the next one after these. Of short
+rounds laps would take more time than the rounds."""
 
 
 class Laps:
@@ -29,16 +29,21 @@ class Laps:
         self._between = between
         self._laps: list[Lap] = []
         self._next = 0.0
+        self._owed = False
+        """Whether a round has ended since the last lap."""
 
-    def before_round(self) -> None:
-        """A lap, if it is one of the first or the last one is long enough ago."""
+    def aside(self) -> None:
+        """Before the first round, and after each: a lap, if it is one of the first, or is due."""
         taken = len(self._laps)
         if taken == 0 or (self._between and (taken < _FIRST or self._clock() >= self._next)):
             self._add()
+        else:
+            self._owed = True
 
-    def after_rounds(self) -> None:
-        """The last lap."""
-        self._add()
+    def finish(self) -> None:
+        """After the last round: a lap, if there was none after it. Where no round began there is none."""
+        if self._owed:
+            self._add()
 
     @property
     def probe(self) -> Probe | None:
@@ -53,3 +58,4 @@ class Laps:
         self._laps.append(self._take())
         ended = self._clock()
         self._next = ended + max(_REST * (ended - began), _SHORTEST_REST_S)
+        self._owed = False

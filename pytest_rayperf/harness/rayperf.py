@@ -286,6 +286,7 @@ class RayPerf:
                 policy,
                 lambda _: True,
                 gives_up=limit.gives_up,
+                lapped=False,  # a sweep is compared with nothing
             )
         except BaseException as error:
             self._bench.conclusions.add_unfinished(self._bench.conclusions.side(None), [], error)

@@ -80,6 +80,7 @@ class Workbench:
         after_round: AfterRound | None = None,
         gives_up: Callable[[str, Exception], bool] = lambda name, error: False,
         warm_ups: int = 1,
+        lapped: bool = True,
     ) -> None:
         """Measure these in turn, into `contest`, with laps of fixed work before, between and after.
 
@@ -90,16 +91,17 @@ class Workbench:
             is_settled: whether measuring on is pointless.
             after_round, warm_ups: as for a duel.
             gives_up: as `measure` has it.
+            lapped: whether there are laps between the rounds; else before and after only.
 
         Raises:
             BaseException: whatever stopped it; then there is no lap after it.
         """
         schedule = replace(self._schedule(policy, warm_ups), keep_outputs=len(contest.sides) > 1)
-        # In pairs the machine's speed is in both sides.
-        laps = Laps(self.record.probe, self.record.clock, between=policy.timed and self._far is None)
+        # With a far side the machine's speed is in both sides.
+        laps = Laps(self.record.probe, self.record.clock, between=lapped and self._far is None)
 
-        def before_round() -> None:
-            laps.before_round()
+        def aside() -> None:
+            laps.aside()
             self.conclusions.probe = laps.probe  # as far as it is known while rounds are measured
 
         try:
@@ -112,14 +114,14 @@ class Workbench:
                 settled=is_settled,
                 accept_outputs=contest.accept_outputs,
                 on_progress=lambda progress: self.on_progress(self.item, progress, schedule),
-                before_round=before_round,
+                aside=aside,
                 after_round=after_round or (lambda name: None),
                 gives_up=gives_up,
             )
         except BaseException as error:
             release(error)
             raise
-        laps.after_rounds()
+        laps.finish()
         contest.probe = self.conclusions.probe = laps.probe
 
     def execute_once(self, pipeline: Pipeline) -> Execution:

@@ -109,7 +109,7 @@ def _reread(benchmark: Mapping[str, Any], of_run: Subject, where: str) -> Reread
 
 
 def _probe(data: Mapping[str, Any]) -> Probe:
-    laps = tuple(Lap(**_of(Lap, lap)) for lap in data.get("between") or ())
+    laps = tuple(Lap(**_of(Lap, lap)) for lap in data["between"])
     return replace(Probe(**_of(Probe, data)), between=laps)
 
 

@@ -224,12 +224,17 @@ def _facts(benchmark: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
             laps = [probe[f"{of}{when}_s"] for when in ("before", "after")]
             if None not in laps:
                 before, after = (f"{1000 * seconds:.3g}" for seconds in laps)
-                inner = [lap["memory_s" if of else "compute_s"] for lap in probe.get("between") or ()]
-                shown = "".join(f", {1000 * seconds:.3g}" for seconds in inner if seconds is not None)
-                between = f"; between the rounds {shown[2:]}" if shown else ""
-                yield name, f"{before} and {after} CPU ms a lap, before and after{between}"
+                inner = [lap["memory_s" if of else "compute_s"] for lap in probe["between"]]
+                yield name, f"{before} and {after} CPU ms a lap, before and after{_between(inner)}"
     for problem in (benchmark.get("profile") or {}).get("problems") or ():
         yield "profile", problem
+
+
+def _between(laps: Sequence[float | None]) -> str:
+    known = [1000 * seconds for seconds in laps if seconds is not None]
+    if not known:
+        return ""
+    return f"; {min(known):.3g} to {max(known):.3g} in {len(known)} between the rounds"
 
 
 def _usd(found: Mapping[str, Any]) -> str:

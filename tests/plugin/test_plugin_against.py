@@ -104,6 +104,7 @@ class TestVerdicts:
         assert benchmark["baseline"] is None
         theirs, ours = benchmark["then"]["rounds"]["throughput"], benchmark["rounds"]["throughput"]
         assert len(theirs) == len(ours) >= 3
+        assert benchmark["probe"]["between"] == [], "the machine's speed is in both sides"
         text = result.stdout.str()
         assert find_line(text, "vs far side")
         assert f"far side main ({hash_[:12]})" in text

@@ -87,7 +87,7 @@ class TestRecorded:
         project.script(probe=0.002, cpu=slow, seconds=3.0)
         assert "1 regressed" in project.measure(THREE).stdout.str()
 
-    def test_none_between_where_times_do_not_decide(self, project):
+    def test_of_rounds_whose_times_decide_only_where_they_look_slow(self, project):
         project.tests("""
             import pytest
 
@@ -95,9 +95,17 @@ class TestRecorded:
             def test_pipe(rayperf, variant):
                 rayperf.duel(antipattern=lambda: {}, fix=lambda: {}, metric="udf_calls", timed=False)
         """)
-        project.script(probe=[0.002, 0.004])
+        project.script(probe=[0.002, 0.003, 0.004])
         _, report = project.report()
-        assert report["benchmarks"][0]["probe"] == {**REPORTED, "between": []}
+        assert report["benchmarks"][0]["probe"] == {**REPORTED, "between": REPORTED["between"][:1]}
+
+    def test_of_a_sweep_none_between(self, project):
+        project.tests("""
+            def test_all(rayperf):
+                rayperf.sweep({"a": lambda: {}, "b": lambda: {}})
+        """)
+        project.measure()
+        assert (project.path / "probes.log").read_text() == "probe\n" * 2
 
     def test_of_a_duel_both_variants_have_the_one(self, project):
         project.tests("""

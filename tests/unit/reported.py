@@ -6,8 +6,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from builders import FILE, PROBE, SOFTWARE, SUBJECT, make_benchmark, make_round, make_rounds, make_run
+from builders import FILE, SOFTWARE, SUBJECT, make_benchmark, make_round, make_rounds, make_run
 
+from pytest_rayperf.machine import Lap, Probe
 from pytest_rayperf.metrics import CPU_PER_ROW, THROUGHPUT
 from pytest_rayperf.reports.json import report_on
 from pytest_rayperf.results import (
@@ -198,6 +199,9 @@ WORK = Work(
 )
 
 
+LAPPED = Probe.around(Lap(0.003, 0.0021), Lap(0.0045, 0.0022), Lap(0.0036, 0.0015), Lap(0.0033, 0.0024))
+
+
 def _id(test: str, variant: str | None = None) -> str:
     return f"perf_tests/test_{test}.py::test_{test}" + (f"[{variant}]" if variant else "")
 
@@ -212,7 +216,7 @@ def _benchmarks():
             antipattern=test if variant else None,
             variant=variant,
             duel=duel,
-            probe=PROBE,
+            probe=LAPPED,
         )
         old = {**SOFTWARE, "ray": "2.50.0"}
         return replace(made, subject=SUBJECT, looks=(3, 4, 5), comparisons=9, baseline_software=old, **more)

@@ -150,7 +150,7 @@ class TestLookedAt:
 
     @pytest.fixture
     def quick(self, monkeypatch):
-        monkeypatch.setattr("pytest_rayperf.probe.probe", lambda: Lap(0.002))
+        monkeypatch.setattr("pytest_rayperf.probe.probe", lambda laps: Lap(0.002))
 
     @pytest.mark.usefixtures("quick")
     def test_memory_that_others_have_is_not_counted(self, folder, monkeypatch):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_rayperf.machine import Probe
+from pytest_rayperf.machine import Lap, Probe
 
 GATE = Path(__file__).resolve().parents[2] / "benchmarks" / "gate"
 
@@ -48,11 +48,32 @@ def play(gate, noise, reference, slowdown, kind="work", threshold=1.10, suites=1
 
 
 class TestTraces:
-    def test_a_probe_of_either_schema(self, gate):
+    def test_a_probe_of_each_schema(self, gate):
         _, traces = gate
         assert traces.probe_of({"probe_before_s": 0.002, "probe_after_s": 0.003}) == Probe(0.002, 0.003)
         whole = {"before_s": 0.002, "after_s": 0.003, "memory_before_s": 0.001, "memory_after_s": None}
         assert traces.probe_of({"probe": whole}) == Probe(0.002, 0.003, 0.001)
+        lapped = {**whole, "between": [{"compute_s": 0.004, "memory_s": 0.005}]}
+        between = (Lap(0.004, 0.005),)
+        assert traces.probe_of({"probe": lapped}) == Probe(0.002, 0.003, 0.001, between=between)
+
+    def test_sessions_with_laps_between_their_rounds_and_the_same_without(self, gate):
+        _, traces = gate
+        found = traces.load(traces.LAPPED)
+        assert len(found.sessions("nothing")) == 6
+        assert all(len(b.probe.between) == len(b.rounds) - 1 > 0 for b in found.blocks)
+        ends = traces.by_the_ends(found)
+        assert [b.probe.before_s for b in ends.blocks] == [b.probe.before_s for b in found.blocks]
+        assert not any(b.probe.between for b in ends.blocks)
+
+    @pytest.mark.parametrize(("lapped", "laps"), [("all", 7), ("ends", 2)])
+    def test_they_are_played_too(self, gate, lapped, laps):
+        simulate, _ = gate
+        found = simulate.recorded(lapped)
+        assert {2 + len(b.probe.between) for b in found.blocks} == {laps}
+        assert {b.session for b in found.blocks} == {f"quiet-{n}" for n in range(1, 7)}
+        cell = simulate.Cell("nothing", "3 sessions", "work", 3.0, 1.10)
+        assert simulate.play_many((cell, 1, 1, lapped))[1].statuses["regressed"] > 11
 
     def test_there_are_300_rounds_of_four_pipelines_in_several_sessions(self, gate):
         _, traces = gate

@@ -298,11 +298,11 @@ class TestInterrupted:
             assert bench.counts == {"antipattern": 0, "fix": 0}
 
 
-class TestBeforeRound:
-    def test_is_called_before_each_counted_round_and_no_warm_up(self):
+class TestAside:
+    def test_is_called_before_the_first_counted_round_and_after_each(self):
         bench, called = Bench(), []
-        bench.run(looks=(2,), before_round=lambda: called.append(len(bench.executor.calls)))
-        assert called == [2, 3, 4, 5]
+        bench.run(looks=(2,), aside=lambda: called.append(len(bench.executor.calls)))
+        assert called == [2, 3, 4, 5, 6]
 
     def test_its_time_is_not_the_round_s(self):
         bench = Bench(2.0)
@@ -310,8 +310,18 @@ class TestBeforeRound:
         def slow():
             bench.clock.now += 1000.0
 
-        bench.run(looks=(3,), before_round=slow)
+        bench.run(looks=(3,), aside=slow)
         assert {r.wall_seconds for rounds in bench.samples.rounds.values() for r in rounds} == {2.0}
+
+    def test_the_last_one_was_before_it_is_looked_at_the_rounds(self):
+        called, looked = [], []
+
+        def settled(samples):
+            looked.append((samples.pairs, len(called)))
+            return samples.pairs == 3
+
+        Bench(names=("only",)).run(looks=(1, 2, 3, 4), settled=settled, aside=lambda: called.append(1))
+        assert looked == [(1, 2), (2, 3), (3, 4)]
 
 
 class TestAfterRound:
@@ -576,6 +586,13 @@ class TestSpoiled:
         assert bench.counts == {"antipattern": 2, "fix": 2}
         assert bench.samples.repeated == {"fix": ["call 2"]}
         assert [r.disturbed for r in bench.samples.rounds["fix"]] == ["", ""]
+
+    def test_nothing_is_done_aside_before_it_is_measured_again(self):
+        called = []
+        bench = self.bench(self.spoils(2, 3))
+        bench.run(looks=(2,), aside=lambda: called.append(len(bench.executor.calls)))
+        assert bench.order == "AF" + "AFFFFA"
+        assert called == [2, 3, 6, 7, 8]
 
     def test_after_the_spares_it_counts_and_says_so(self):
         bench = self.bench(self.spoils(*range(2, 99))).run(looks=(2,))
