@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -58,24 +59,27 @@ class Probe:
 
         Without memory where a clock ticked too rarely to time it in one of them.
         """
-        laps = (first, *others)
-        between = laps[1:-1]
-        last = laps[-1]
+        last, between = (first, *others)[-1], others[:-1]
         probe = cls(first.compute_s, last.compute_s, first.memory_s, last.memory_s, between)
         if probe.memory_seconds is not None:
             return probe
         return cls(first.compute_s, last.compute_s, between=tuple(Lap(lap.compute_s) for lap in between))
 
     @property
+    def laps(self) -> tuple[Lap, ...]:
+        """All of them, in their order."""
+        before = Lap(self.before_s, self.memory_before_s)
+        return (before, *self.between, Lap(self.after_s, self.memory_after_s))
+
+    @property
     def seconds(self) -> float | None:
         """Of computing: the geometric mean. None where a clock ticked too rarely to time a lap."""
-        return _mean_over_time(self.before_s, *(lap.compute_s for lap in self.between), self.after_s)
+        return _mean_over_time([lap.compute_s for lap in self.laps])
 
     @property
     def memory_seconds(self) -> float | None:
         """Of reading and writing memory, as `seconds`. None where it was not measured."""
-        between = (lap.memory_s for lap in self.between)
-        return _mean_over_time(self.memory_before_s, *between, self.memory_after_s)
+        return _mean_over_time([lap.memory_s for lap in self.laps])
 
     def log_slower(self, then: Probe) -> float | None:
         """The log of how many times as slow the machine is as it was `then`; None where that isn't known.
@@ -88,7 +92,7 @@ class Probe:
         return computing if computing is None or memory is None else (computing + memory) / 2
 
 
-def _mean_over_time(*laps: float | None) -> float | None:
+def _mean_over_time(laps: Sequence[float | None]) -> float | None:
     """The geometric mean, by the trapezoidal rule: a lap at either end has a round on one side of it only.
 
     As if they were evenly spaced: when each was is not kept.

@@ -240,8 +240,8 @@ def measure(
 
     First comes a warm-up of every variant, whose outputs are kept; where `accept_outputs` refuses them,
     nothing is timed. Then the variants take turns. After each look of the schedule `settled` says whether to
-    go on. `aside` is called before the first of them and after each, and not after one that does not count;
-    `after_round` is asked once the clock has stopped. Where `gives_up` says so of a variant that
+    go on. `aside` is called before the first round and after each that counts; `after_round` is asked once
+    the clock has stopped. Where `gives_up` says so of a variant that
     raised, it is left out from there on, and so is what was measured of it; of the last one that is left
     the error is raised all the same.
 

@@ -24,8 +24,8 @@ from PIL import Image
 
 from pytest_rayperf.machine import Lap
 
-LAPS = 60
-"""Some 0.2 s of computing and 0.1 s of memory. What slows a lap comes and goes within seconds, and the rounds
+LAPS = 100
+"""Some 0.3 s of computing and 0.1 s of memory. What slows a lap comes and goes within seconds, and the rounds
 of a pipeline have their part of it: so the mean of many laps, not the quickest one or the median, and as many
 once more between the rounds (`harness/laps.py`)."""
 

@@ -28,7 +28,7 @@ from scipy import optimize, special
 from traces import LAPPED, Block, Traces, load
 
 from pytest_rayperf.baselines.format import read_baseline
-from pytest_rayperf.machine import Lap, Probe
+from pytest_rayperf.machine import Probe
 from pytest_rayperf.results import Round
 
 BASELINES = Path(__file__).resolve().parents[2] / "baselines"
@@ -55,18 +55,19 @@ def probed(session: Session) -> list[float] | None:
     return None if figures is None or not probe else [figure / probe for figure in figures]
 
 
-def by_the_ends(session: Session) -> list[float] | None:
+def probed_at_the_ends(session: Session) -> list[float] | None:
     """CPU seconds a row, divided by computing and memory as they were before and after."""
-    return _divided(session, session.probe and replace(session.probe, between=()))
+    return _divided(session, None if session.probe is None else replace(session.probe, between=()))
 
 
-def by_all_laps(session: Session) -> list[float] | None:
+def probed_by_all_laps(session: Session) -> list[float] | None:
     """CPU seconds a row, divided by computing and memory as they were before, between and after."""
-    return _divided(session, session.probe if session.probe and session.probe.between else None)
+    return _divided(session, session.probe)
 
 
 def _divided(session: Session, probe: Probe | None) -> list[float] | None:
-    figures, slower = cpu(session), probe and probe.log_slower(Probe(1.0, 1.0, 1.0, 1.0))
+    figures = cpu(session)
+    slower = None if probe is None else probe.log_slower(Probe(1.0, 1.0, 1.0, 1.0))
     return None if figures is None or slower is None else [figure / math.exp(slower) for figure in figures]
 
 
@@ -97,11 +98,12 @@ METRICS: dict[str, Callable[[Session], list[float] | None]] = {
 }
 
 
-OF_LAPS: dict[str, Callable[[Session], list[float] | None]] = {
+OF_LAPS = {
     "CPU seconds a row": cpu,
-    "... divided by the laps at the ends": by_the_ends,
-    "... divided by all laps": by_all_laps,
+    "... divided by the laps at the ends": probed_at_the_ends,
+    "... divided by all laps": probed_by_all_laps,
 }
+"""Of sessions that have laps between their rounds."""
 
 
 @dataclass(frozen=True)
@@ -186,15 +188,8 @@ def shortened(benchmarks: Sequence[Sequence[Session]], count: int) -> list[list[
     """The first `count` rounds of each session, with the laps around them."""
 
     def one(session: Session) -> Session:
-        probe = session.probe
-        if probe is None:
-            return Session(session.rounds[:count], None)
-        laps = [
-            Lap(probe.before_s, probe.memory_before_s),
-            *probe.between,
-            Lap(probe.after_s, probe.memory_after_s),
-        ]
-        return Session(session.rounds[:count], Probe.around(*laps[: count + 1]))
+        laps = () if session.probe is None else session.probe.laps[: count + 1]
+        return Session(session.rounds[:count], Probe.around(*laps) if laps else None)
 
     return [[one(session) for session in benchmark] for benchmark in benchmarks]
 
