@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from pytest_rayperf.judging.policy import Policy
 from pytest_rayperf.metrics import CPU_PER_ROW, REUSED
@@ -45,8 +45,9 @@ class Rate:
 
 def rate(hits: int, of: int) -> Rate:
     """`hits` among `of` independent tries, at least one."""
-    low = 0.0 if hits == 0 else float(stats.beta.ppf(0.025, hits, of - hits + 1))
-    high = 1.0 if hits == of else float(stats.beta.ppf(0.975, hits + 1, of - hits))
+    # Quantiles of the beta distribution.
+    low = 0.0 if hits == 0 else float(special.betaincinv(hits, of - hits + 1, 0.025))
+    high = 1.0 if hits == of else float(special.betaincinv(hits + 1, of - hits, 0.975))
     return Rate(hits, of, low, high)
 
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from pytest_rayperf.results import Interval
 
@@ -263,7 +263,7 @@ def median_interval(figures: Sequence[float], confidence: float = 0.95) -> tuple
         return None
     logs = np.array(_logs(figures))
     error = math.sqrt(math.pi / 2) * float(logs.std(ddof=1)) / math.sqrt(logs.size)
-    reach = float(stats.t.isf((1 - confidence) / 2, logs.size - 1)) * error
+    reach = _t_quantile(logs.size - 1, (1 - confidence) / 2) * error
     centre = float(np.median(logs))
     return _exp(centre - reach), _exp(centre + reach)
 

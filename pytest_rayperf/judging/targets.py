@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scipy.stats import binom
+from scipy import special
 
 from pytest_rayperf.judging.policy import Policy
 from pytest_rayperf.metrics import THROUGHPUT
@@ -88,7 +88,7 @@ def _too_late(rounds: Sequence[Round], policy: Policy) -> Verdict | None:
     for udf in sorted({call.udf for call in calls}):
         own = [call.seconds for call in calls if call.udf == udf]
         late = sum(seconds > limit for seconds in own)
-        chance = float(binom.sf(late - 1, len(own), _BEYOND_P95))
+        chance = float(special.bdtrc(late - 1, len(own), _BEYOND_P95))
         if late and chance < policy.alpha / max(1, policy.comparisons):
             reason = (
                 f"regressed: batch latency of {udf}: {late} of {len(own)} calls took longer than "

@@ -79,6 +79,19 @@ def test_results_import_the_standard_library_only(imported_by):
     assert imported_by["results"] <= {"pytest_rayperf", *sys.stdlib_module_names}
 
 
+def test_nor_scipy_stats():
+    """`scipy.special` has the same distributions' quantiles, and is there in a fraction of a second."""
+    script = f"""
+import importlib, sys
+for name in {CORE!r}:
+    importlib.import_module("pytest_rayperf." + name)
+print(*sys.modules)
+"""
+    imported = python("-c", script).stdout.split()
+    assert "scipy.special" in imported
+    assert "scipy.stats" not in imported
+
+
 @pytest.fixture(scope="module")
 def plain_pytest(tmp_path_factory):
     """What a user's `pytest --collect-only` imports, with the plugin found by its entry point."""
