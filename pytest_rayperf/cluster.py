@@ -152,6 +152,14 @@ class Cluster:
                 total += sum(process.cpu_times()[:4])  # with what it had started, and has ended
         return total
 
+    def taken(self) -> str | None:
+        """`all 2 CPUs are taken`, where a task that wants one has to wait for it; None where it has not."""
+        import ray
+
+        if not self.num_cpus or ray.available_resources().get("CPU", 0) >= 1:
+            return None
+        return "the only CPU is taken" if self.num_cpus == 1 else f"all {self.num_cpus} CPUs are taken"
+
     def _start_anew(self, object_store_memory: int | None) -> None:
         close_cluster(self)
         starts = self.starts + 1

@@ -266,6 +266,7 @@ class RayExecutor:
             self._cluster.cpu_seconds,
             # Of a cluster that was attached to, others' workers may be meant.
             _count_losses if self._cluster.started_here else lambda: 0,
+            self._cluster.taken,
             self._patience,
             max(MOST_LOSSES, 2 * self._cluster.num_cpus),
         )

@@ -33,6 +33,9 @@ MOST_LOSSES = 10
 
 _LOOK_AT_LOSSES_S = 5.0
 
+_STARVED = ", and an actor keeps its own while it waits: a smaller pool leaves some to the tasks that feed it"
+"""Ray Data does not see that pools as large as the cluster leave no CPU to read with, and waits."""
+
 
 def patience_for(max_time: float) -> float:
     """Seconds for which nothing may move in a round of a benchmark that is given `max_time` seconds."""
@@ -47,6 +50,7 @@ class Vigil:
         progress: anything that changes whenever a task ends or gives a block.
         cpu_seconds: that workers and driver have used since they began; None where that is not known.
         losses: how many workers have died that were not meant to.
+        taken: `all 2 CPUs are taken`, where no task can have one; None where one is free.
         patience_s: how long nothing may move while workers and driver are idle.
         most_losses: how many may die while nothing moves.
         clock: seconds, monotonic.
@@ -58,6 +62,7 @@ class Vigil:
         progress: Callable[[], object],
         cpu_seconds: Callable[[], float | None],
         losses: Callable[[], int],
+        taken: Callable[[], str | None],
         patience_s: float,
         most_losses: int = MOST_LOSSES,
         clock: Callable[[], float] = time.monotonic,
@@ -66,6 +71,7 @@ class Vigil:
         self._progress = progress
         self._cpu_seconds = cpu_seconds
         self._losses = losses
+        self._taken = taken
         self._patience = patience_s
         self._most_losses = most_losses
         self._clock = clock
@@ -110,8 +116,10 @@ class Vigil:
         if used - before >= IDLE * (now - half):
             self._since, self._half = now, None  # they compute: it is only slow
             return None
+        taken = self._taken()
+        why = "" if taken is None else f"; {taken}{_STARVED}"
         return (
-            f"nothing has moved for {waited:.0f} s: no task ended, and workers and driver were idle; a "
+            f"nothing has moved for {waited:.0f} s: no task ended, and workers and driver were idle{why}; a "
             "pipeline that may wait for longer needs a larger --rayperf-max-time"
         )
 

@@ -288,3 +288,20 @@ class TestDied:
                 time.sleep(0.01)
             assert module.Cluster.what_died(cluster) == "the cluster's raylet ended"
         assert module.Cluster.what_died(cluster) == "the cluster's raylet ended"
+
+
+class TestTaken:
+    @pytest.mark.parametrize(
+        ("cpus", "free", "said"),
+        [
+            (2, {"CPU": 2.0}, None),
+            (2, {"CPU": 1.0}, None),
+            (2, {"CPU": 0.5}, "all 2 CPUs are taken"),  # a task wants a whole one
+            (2, {}, "all 2 CPUs are taken"),  # so Ray has it where none is free
+            (1, {"memory": 1.0}, "the only CPU is taken"),
+            (0, {}, None),  # a cluster that has none has none to give
+        ],
+    )
+    def test_where_no_cpu_is_free_they_are_said_to_be_taken(self, monkeypatch, cpus, free, said):
+        monkeypatch.setattr("ray.available_resources", lambda: free)
+        assert module.Cluster.taken(SimpleNamespace(num_cpus=cpus)) == said

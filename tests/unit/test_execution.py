@@ -32,6 +32,7 @@ def executor_on():
             restore=lambda: None,
             what_died=lambda: None,
             cpu_seconds=lambda: None,
+            taken=lambda: None,
             started_here=True,
             num_cpus=2,
             nodes=1,

@@ -17,11 +17,13 @@ class Round:
 
     def __init__(self, patience=60.0):
         self.now, self.moved, self.cpu, self.lost, self.died = 0.0, 0, 0.0, 0, None
+        self.taken = None
         self.vigil = Vigil(
             lambda: self.died,
             lambda: self.moved,
             lambda: self.cpu,
             lambda: self.lost,
+            lambda: self.taken,
             patience,
             clock=lambda: self.now,
         )
@@ -44,6 +46,15 @@ class TestVigil:
     def test_idle_and_nothing_moves(self):
         said = Round().after(100)
         assert said.startswith("nothing has moved for 60 s: no task ended")
+        assert said.endswith("needs a larger --rayperf-max-time")
+
+    def test_cpus_that_nobody_can_have_are_named(self):
+        round_ = Round()
+        assert "taken" not in round_.after(100)
+        round_ = Round()
+        round_.taken = "all 2 CPUs are taken"
+        said = round_.after(100)
+        assert "; all 2 CPUs are taken, and an actor keeps its own while it waits: a smaller pool" in said
         assert said.endswith("needs a larger --rayperf-max-time")
 
     def test_not_before_the_patience_is_over(self):
