@@ -88,6 +88,7 @@ def _too_late(rounds: Sequence[Round], policy: Policy) -> Verdict | None:
     for udf in sorted({call.udf for call in calls}):
         own = [call.seconds for call in calls if call.udf == udf]
         late = sum(seconds > limit for seconds in own)
+        # That as many or more are late: the binomial distribution's upper tail.
         chance = float(special.bdtrc(late - 1, len(own), _BEYOND_P95))
         if late and chance < policy.alpha / max(1, policy.comparisons):
             reason = (

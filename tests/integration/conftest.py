@@ -29,7 +29,7 @@ WHATEVER_ELSE_RUNS = """
 """
 """What the inner runs find of rounds is asked here, and none of it how long they took. On a busy machine each
 would be measured four times, and nothing of it become a baseline; tests/unit/test_disturbance.py has that.
-So a lap of fixed work need not be sure of its time either; whole ones were a fifth of these tests' time."""
+So a lap of fixed work need not be sure of its time either; whole ones took a fifth of two tests' time."""
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 

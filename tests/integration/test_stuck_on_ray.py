@@ -10,7 +10,7 @@ IMPATIENT = """
     def pytest_configure():
         from pytest_rayperf import watchdog
 
-        # A worker that died takes its CPU time along, and four in a row must die before this is over.
+        # A worker that died takes its CPU time along, and two for each CPU must die before this is over.
         watchdog.LEAST_PATIENCE_S = 12.0
         watchdog.MOST_LOSSES, watchdog._LOOK_AT_LOSSES_S = 2, 0.5
 """
